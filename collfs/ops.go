@@ -1,0 +1,28 @@
+package collfs
+
+// An OpKind says what an operation does.
+type OpKind uint8
+
+// The operations of a change set. Paths are clean and relative to the
+// collection's root, "" being the root, names separated by slashes.
+const (
+	OpInvalid OpKind = iota
+	OpPut            // Path becomes a file with Content and Attr; Old is the content it had (zero: none)
+	OpMkdir          // Path becomes an empty directory with Attr
+	OpDelete         // Path goes, with all below it; Old is the content of a deleted file
+	OpRename         // Path becomes what Src was; Src goes. Old is the content that Path had, Content.ID what Src has (zero: a directory)
+	OpCopy           // Path becomes a copy of what Src is, with all below it; Old is the content that Path had
+	OpAttr           // Attr of Path is replaced; Content.ID is the content it belongs to (zero: a directory)
+	OpRepack         // Path has the same content in other segments; does nothing when its content is not Content.ID
+)
+
+// An Op is one operation of a change set. A change set is a list of
+// operations in the order in which they were made.
+type Op struct {
+	Kind    OpKind
+	Path    string
+	Src     string
+	Old     ContentID
+	Content Content
+	Attr    Attr
+}
