@@ -1,0 +1,585 @@
+package dav
+
+import (
+	"container/heap"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tidwall/btree"
+
+	"keepdav/collfs"
+)
+
+// A LockPlace is where a lock sits or what a request touches. Two users who see
+// one collection under different URLs have the same Tree and Path.
+type LockPlace struct {
+	Tree string // the collection's UUID; "" for what lies in no collection
+	Path string // inside the tree: "/" or "/a/b"; in tree "" the same as Name
+	Name string // the name in the site of whoever asks
+}
+
+// A Lock is a granted lock. It is a value.
+type Lock struct {
+	Token    string
+	Place    LockPlace
+	User     string // who was authenticated when it was granted
+	Owner    string // the <owner> element's content, as the client wrote it
+	Infinite bool   // depth
+	Shared   bool
+	Timeout  time.Duration
+	Expires  time.Time
+}
+
+// A LockStore keeps locks over restarts. Its methods may be called concurrently.
+type LockStore interface {
+	Load(ctx context.Context) ([]Lock, error)
+	Put(ctx context.Context, l Lock) error // adds or replaces, by token
+	Remove(ctx context.Context, token string) error
+}
+
+// LockConfig says how long and how many locks may be held. Zero fields mean the
+// defaults.
+type LockConfig struct {
+	MaxTimeout time.Duration // default 1 h
+	PerUser    int           // default 10,000
+	Store      LockStore     // nil: locks do not survive a restart
+}
+
+// Failures of the lock manager. Match them with errors.Is.
+var (
+	ErrLockConflict = errors.New("a conflicting lock is held")
+	ErrNoSuchLock   = errors.New("no such lock here")
+	ErrLockOwner    = errors.New("the lock belongs to another user")
+	ErrTooManyLocks = errors.New("too many locks are held")
+)
+
+// A LockedError says which places are locked by others, or by the same user
+// without the token being submitted.
+type LockedError struct{ Places []LockPlace }
+
+func (e *LockedError) Error() string {
+	return fmt.Sprintf("%s is locked", e.Places[0].Name)
+}
+
+// Is makes the error one of the kind collfs.Locked.
+func (e *LockedError) Is(target error) bool { return target == collfs.ErrLocked }
+
+// Locks is the table of locks. What it holds in memory decides; the store only
+// brings it back after a restart. All methods may be called concurrently; none
+// that a Check calls (Require, Covers, TokenCovers) does I/O.
+type Locks struct {
+	conf LockConfig
+
+	mu      sync.Mutex                      // guards the fields below; never held during I/O
+	tokens  map[string]*lockEntry           // by token
+	places  btree.Map[string, []*lockEntry] // by placeKey(tree, path)
+	names   btree.Map[string, []*lockEntry] // by placeKey("", name), for what spans trees
+	expiry  lockHeap                        // soonest first
+	perUser map[string]int
+}
+
+type lockEntry struct {
+	Lock
+	heapIndex int
+}
+
+// NewLocks loads the locks that the store has.
+func NewLocks(ctx context.Context, conf LockConfig) (*Locks, error) {
+	if conf.MaxTimeout <= 0 {
+		conf.MaxTimeout = time.Hour
+	}
+	if conf.PerUser <= 0 {
+		conf.PerUser = 10_000
+	}
+	m := &Locks{conf: conf, tokens: map[string]*lockEntry{}, perUser: map[string]int{}}
+	if conf.Store == nil {
+		return m, nil
+	}
+	saved, err := conf.Store.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load locks: %w", err)
+	}
+	m.mu.Lock()
+	now := time.Now()
+	var dead []*lockEntry
+	for _, l := range saved {
+		e := &lockEntry{Lock: l}
+		if !l.Expires.After(now) {
+			dead = append(dead, e)
+			continue
+		}
+		m.addLocked(e)
+	}
+	m.mu.Unlock()
+	m.forget(ctx, dead)
+	return m, nil
+}
+
+// placeKey orders the members of a tree so that all below a path follow it: the
+// path ends in a slash, so "/a/" is a prefix of "/a/b/" but not of "/ab/".
+func placeKey(tree, path string) string {
+	if path == "/" {
+		return tree + "\x00/"
+	}
+	return tree + "\x00" + path + "/"
+}
+
+// Acquire grants a lock on p. A conflicting one gives a *LockedError that
+// matches ErrLockConflict.
+func (m *Locks) Acquire(ctx context.Context, l Lock) (Lock, error) {
+	if l.Timeout <= 0 || l.Timeout > m.conf.MaxTimeout {
+		l.Timeout = m.conf.MaxTimeout
+	}
+	l.Token = newLockToken()
+	e := &lockEntry{Lock: l}
+
+	m.mu.Lock()
+	dead := m.expireLocked()
+	err := m.mayAcquireLocked(l)
+	if err == nil {
+		e.Expires = time.Now().Add(l.Timeout)
+		m.addLocked(e)
+		l = e.Lock
+	}
+	m.mu.Unlock()
+
+	m.forget(ctx, dead)
+	if err != nil {
+		return Lock{}, err
+	}
+	if m.conf.Store != nil {
+		if err := m.conf.Store.Put(ctx, l); err != nil {
+			m.mu.Lock()
+			m.dropLocked(e)
+			m.mu.Unlock()
+			return Lock{}, fmt.Errorf("save lock on %s: %w", l.Place.Name, err)
+		}
+	}
+	return l, nil
+}
+
+func (m *Locks) mayAcquireLocked(l Lock) error {
+	var at []LockPlace
+	clash := func(e *lockEntry) bool {
+		if !e.Shared || !l.Shared {
+			at = append(at, e.Place)
+		}
+		return len(at) < maxReported
+	}
+	m.coveringLocked(l.Place, clash)
+	if l.Infinite {
+		m.belowLocked(l.Place, clash)
+	}
+	if len(at) > 0 {
+		return fmt.Errorf("%w: %w", ErrLockConflict, &LockedError{Places: at})
+	}
+	if m.perUser[l.User] >= m.conf.PerUser {
+		return fmt.Errorf("user %s: %w", l.User, ErrTooManyLocks)
+	}
+	return nil
+}
+
+// maxReported bounds how many locked places one answer lists.
+const maxReported = 100
+
+// Refresh starts the time of a lock anew: of the first of tokens that covers p
+// and belongs to user.
+func (m *Locks) Refresh(ctx context.Context, user string, tokens []string, p LockPlace, timeout time.Duration) (Lock, error) {
+	if timeout <= 0 || timeout > m.conf.MaxTimeout {
+		timeout = m.conf.MaxTimeout
+	}
+	m.mu.Lock()
+	dead := m.expireLocked()
+	var l Lock
+	for _, tok := range tokens {
+		if e := m.tokens[tok]; e != nil && e.User == user && m.coversLocked(e, p) {
+			e.Timeout, e.Expires = timeout, time.Now().Add(timeout)
+			heap.Fix(&m.expiry, e.heapIndex)
+			l = e.Lock
+			break
+		}
+	}
+	m.mu.Unlock()
+	m.forget(ctx, dead)
+	if l.Token == "" {
+		return Lock{}, ErrNoSuchLock
+	}
+	if m.conf.Store != nil {
+		if err := m.conf.Store.Put(ctx, l); err != nil {
+			return Lock{}, fmt.Errorf("save lock on %s: %w", l.Place.Name, err)
+		}
+	}
+	return l, nil
+}
+
+// Release gives up a lock that covers p. One of another user is ErrLockOwner.
+func (m *Locks) Release(ctx context.Context, user, token string, p LockPlace) error {
+	m.mu.Lock()
+	dead := m.expireLocked()
+	e := m.tokens[token]
+	var err error
+	switch {
+	case e == nil || !m.coversLocked(e, p):
+		err = ErrNoSuchLock
+	case e.User != user:
+		err = ErrLockOwner
+	default:
+		m.dropLocked(e)
+		dead = append(dead, e)
+	}
+	m.mu.Unlock()
+	m.forget(ctx, dead)
+	return err
+}
+
+// Break removes a lock, whoever holds it; it is for admins.
+func (m *Locks) Break(ctx context.Context, token string) error {
+	m.mu.Lock()
+	e := m.tokens[token]
+	if e != nil {
+		m.dropLocked(e)
+	}
+	m.mu.Unlock()
+	if e == nil {
+		return ErrNoSuchLock
+	}
+	if m.conf.Store == nil {
+		return nil
+	}
+	return m.conf.Store.Remove(ctx, token)
+}
+
+// List returns all locks, by place.
+func (m *Locks) List() []Lock {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	all := make([]Lock, 0, len(m.tokens))
+	m.places.Scan(func(_ string, es []*lockEntry) bool {
+		for _, e := range es {
+			if e.Expires.After(now) {
+				all = append(all, e.Lock)
+			}
+		}
+		return true
+	})
+	return all
+}
+
+// Covers returns the locks that cover p.
+func (m *Locks) Covers(p LockPlace) []Lock {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []Lock
+	m.coveringLocked(p, func(e *lockEntry) bool {
+		all = append(all, e.Lock)
+		return true
+	})
+	return all
+}
+
+// TokenCovers reports whether token names a lock that covers p.
+func (m *Locks) TokenCovers(token string, p LockPlace) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.tokens[token]
+	return e != nil && e.Expires.After(time.Now()) && m.coversLocked(e, p)
+}
+
+// Empty reports that no lock is held anywhere.
+func (m *Locks) Empty() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.tokens) == 0
+}
+
+// Touch says what a request changes, for Require.
+type Touch int8
+
+// What a request touches of a place.
+const (
+	TouchSelf   Touch = iota // content or properties
+	TouchMember              // which members a collection has: the locks on it, of any depth
+	TouchTree                // it and all below it
+)
+
+// Require reports whether user, having submitted tokens, may touch p: nil, or a
+// *LockedError. Of shared locks, one submitted token is enough.
+func (m *Locks) Require(user string, tokens []string, p LockPlace, touch Touch) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.tokens) == 0 {
+		return nil
+	}
+	holds := func(e *lockEntry) bool { return e.User == user && slices.Contains(tokens, e.Token) }
+	var locked []LockPlace
+	held := false
+	m.coveringLocked(p, func(e *lockEntry) bool {
+		if held = holds(e); held {
+			return false
+		}
+		locked = append(locked, m.seenFrom(e, p))
+		return true
+	})
+	if held {
+		locked = nil
+	}
+	if touch == TouchTree {
+		// Shared locks on one place count together, as above.
+		var place LockPlace
+		var open bool
+		flush := func() {
+			if open {
+				locked = append(locked, place)
+			}
+			open = false
+		}
+		heldHere := false
+		m.belowLocked(p, func(e *lockEntry) bool {
+			at := m.seenFrom(e, p)
+			if at != place {
+				flush()
+				place, heldHere = at, false
+			}
+			heldHere = heldHere || holds(e)
+			open = !heldHere
+			return len(locked) < maxReported
+		})
+		flush()
+	}
+	if len(locked) > 0 {
+		return &LockedError{Places: locked}
+	}
+	return nil
+}
+
+// seenFrom is the place of e with the name under which whoever sees p sees it.
+func (m *Locks) seenFrom(e *lockEntry, p LockPlace) LockPlace {
+	at := e.Place
+	if at.Tree != p.Tree {
+		return at
+	}
+	switch {
+	case within(at.Path, p.Path): // at or below
+		if rest := strings.TrimPrefix(strings.TrimPrefix(at.Path, p.Path), "/"); rest != "" {
+			at.Name = joinPath(p.Name, rest)
+		} else {
+			at.Name = p.Name
+		}
+	case within(p.Path, at.Path):
+		at.Name = p.Name
+		for n := strings.Count(strings.TrimPrefix(p.Path, strings.TrimSuffix(at.Path, "/")), "/"); n > 0; n-- {
+			at.Name = parentOf(at.Name)
+		}
+	}
+	return at
+}
+
+// LockRoot is the name of l's root as whoever asks about p sees it.
+func (m *Locks) LockRoot(l Lock, p LockPlace) string {
+	return m.seenFrom(&lockEntry{Lock: l}, p).Name
+}
+
+// Gone drops the locks on p and all below it: the resource was deleted or moved.
+func (m *Locks) Gone(ctx context.Context, p LockPlace) {
+	m.drop(ctx, p, true)
+}
+
+// Replaced drops the locks below p, where something else is now. Those on p
+// itself stay: they protect the name that the client saves under.
+func (m *Locks) Replaced(ctx context.Context, p LockPlace) {
+	m.drop(ctx, p, false)
+}
+
+func (m *Locks) drop(ctx context.Context, p LockPlace, self bool) {
+	m.mu.Lock()
+	dead := m.expireLocked()
+	n := len(dead)
+	m.belowLocked(p, func(e *lockEntry) bool {
+		dead = append(dead, e)
+		return true
+	})
+	if self {
+		if es, ok := m.places.Get(placeKey(p.Tree, p.Path)); ok {
+			dead = append(dead, es...)
+		}
+	}
+	for _, e := range dead[n:] {
+		m.dropLocked(e)
+	}
+	m.mu.Unlock()
+	m.forget(ctx, dead)
+}
+
+// coversLocked reports whether e covers p. m.mu must be held.
+func (m *Locks) coversLocked(e *lockEntry, p LockPlace) bool {
+	found := false
+	m.coveringLocked(p, func(c *lockEntry) bool {
+		found = c == e
+		return !found
+	})
+	return found
+}
+
+// coveringLocked calls f for each live lock that covers p: those on p, and those
+// of infinite depth above it. f returns false to stop. m.mu must be held.
+func (m *Locks) coveringLocked(p LockPlace, f func(*lockEntry) bool) {
+	if len(m.tokens) == 0 {
+		return
+	}
+	now := time.Now()
+	visit := func(tree, path string, self bool) bool {
+		es, _ := m.places.Get(placeKey(tree, path))
+		for _, e := range es {
+			if (self || e.Infinite) && e.Expires.After(now) && !f(e) {
+				return false
+			}
+		}
+		return true
+	}
+	chain := func(tree, path string, self bool) bool {
+		for {
+			if !visit(tree, path, self) {
+				return false
+			}
+			if path == "/" {
+				return true
+			}
+			path, self = parentOf(path), false
+		}
+	}
+	if !chain(p.Tree, p.Path, true) || p.Tree == "" || p.Name == "" {
+		return
+	}
+	// Above the collection are projects, which lie in no tree.
+	chain("", p.Name, false)
+}
+
+// belowLocked calls f for each live lock strictly below p. m.mu must be held,
+// and f must not change the table.
+func (m *Locks) belowLocked(p LockPlace, f func(*lockEntry) bool) {
+	if len(m.tokens) == 0 {
+		return
+	}
+	index, key := &m.places, placeKey(p.Tree, p.Path)
+	if p.Tree == "" {
+		// A project: the collections in it are trees of their own, found by name.
+		index, key = &m.names, placeKey("", p.Name)
+	}
+	now := time.Now()
+	index.Ascend(key, func(k string, es []*lockEntry) bool {
+		if !strings.HasPrefix(k, key) {
+			return false
+		}
+		if k == key {
+			return true
+		}
+		for _, e := range es {
+			if e.Expires.After(now) && !f(e) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func (m *Locks) addLocked(e *lockEntry) {
+	m.tokens[e.Token] = e
+	m.perUser[e.User]++
+	for _, ik := range m.indexes(e) {
+		es, _ := ik.index.Get(ik.key)
+		ik.index.Set(ik.key, append(slices.Clip(es), e))
+	}
+	heap.Push(&m.expiry, e)
+}
+
+func (m *Locks) dropLocked(e *lockEntry) {
+	if m.tokens[e.Token] != e {
+		return
+	}
+	delete(m.tokens, e.Token)
+	if m.perUser[e.User]--; m.perUser[e.User] == 0 {
+		delete(m.perUser, e.User)
+	}
+	for _, ik := range m.indexes(e) {
+		es, _ := ik.index.Get(ik.key)
+		if len(es) <= 1 {
+			ik.index.Delete(ik.key)
+			continue
+		}
+		ik.index.Set(ik.key, slices.DeleteFunc(slices.Clone(es), func(x *lockEntry) bool { return x == e }))
+	}
+	heap.Remove(&m.expiry, e.heapIndex)
+}
+
+type indexKey struct {
+	index *btree.Map[string, []*lockEntry]
+	key   string
+}
+
+func (m *Locks) indexes(e *lockEntry) [2]indexKey {
+	return [2]indexKey{
+		{&m.places, placeKey(e.Place.Tree, e.Place.Path)},
+		{&m.names, placeKey("", e.Place.Name)},
+	}
+}
+
+// expireLocked takes out the locks whose time is over. The caller forgets them
+// in the store after releasing m.mu.
+func (m *Locks) expireLocked() (dead []*lockEntry) {
+	now := time.Now()
+	for len(m.expiry) > 0 && !m.expiry[0].Expires.After(now) {
+		e := m.expiry[0]
+		m.dropLocked(e)
+		dead = append(dead, e)
+	}
+	return dead
+}
+
+// forget removes locks from the store. A failure is harmless: they are out of
+// the table, and what the store still has expires by itself.
+func (m *Locks) forget(ctx context.Context, dead []*lockEntry) {
+	if m.conf.Store == nil {
+		return
+	}
+	for _, e := range dead {
+		_ = m.conf.Store.Remove(context.WithoutCancel(ctx), e.Token)
+	}
+}
+
+// newLockToken makes a token that nobody can guess: a random UUID as a URN.
+func newLockToken() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("urn:uuid:%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// lockHeap is a container/heap of locks by expiry.
+type lockHeap []*lockEntry
+
+func (h lockHeap) Len() int           { return len(h) }
+func (h lockHeap) Less(i, j int) bool { return h[i].Expires.Before(h[j].Expires) }
+func (h lockHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].heapIndex, h[j].heapIndex = i, j
+}
+func (h *lockHeap) Push(x any) {
+	e := x.(*lockEntry)
+	e.heapIndex = len(*h)
+	*h = append(*h, e)
+}
+func (h *lockHeap) Pop() any {
+	old := *h
+	e := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return e
+}

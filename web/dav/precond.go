@@ -1,0 +1,112 @@
+package dav
+
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Verdict is the outcome of a request's conditional headers.
+type Verdict int8
+
+// The verdicts of RFC 9110 §13.2.2.
+const (
+	Proceed Verdict = iota
+	NotModified
+	PreconditionFailed
+)
+
+// Current is the state of a resource that conditional headers are compared
+// with. ETag may be empty (a collection); then only "*" matches it.
+type Current struct {
+	Exists  bool
+	ETag    string
+	ModTime time.Time
+}
+
+// EvalConditions evaluates If-Match, If-Unmodified-Since, If-None-Match and
+// If-Modified-Since in the order of RFC 9110 §13.2.2.
+func EvalConditions(h http.Header, method string, cur Current) Verdict {
+	read := method == http.MethodGet || method == http.MethodHead
+	if im := joined(h, "If-Match"); im != "" {
+		if !matchesAny(im, cur, strongMatch) {
+			return PreconditionFailed
+		}
+	} else if t, ok := httpTime(h.Get("If-Unmodified-Since")); ok {
+		if cur.Exists && cur.ModTime.Truncate(time.Second).After(t) {
+			return PreconditionFailed
+		}
+	}
+	if inm := joined(h, "If-None-Match"); inm != "" {
+		if matchesAny(inm, cur, weakMatch) {
+			if read {
+				return NotModified
+			}
+			return PreconditionFailed
+		}
+	} else if t, ok := httpTime(h.Get("If-Modified-Since")); ok && read {
+		if cur.Exists && !cur.ModTime.Truncate(time.Second).After(t) {
+			return NotModified
+		}
+	}
+	return Proceed
+}
+
+// hasConditions reports whether h holds any header that EvalConditions looks at
+// for a writing method. If-Modified-Since only concerns reads.
+func hasConditions(h http.Header) bool {
+	return h.Get("If-Match") != "" || h.Get("If-None-Match") != "" || h.Get("If-Unmodified-Since") != ""
+}
+
+// IfRangeHolds reports whether a Range header is to be honoured, given the
+// If-Range header. Only strong tags and exact dates do.
+func IfRangeHolds(h http.Header, cur Current) bool {
+	ir := strings.TrimSpace(h.Get("If-Range"))
+	if ir == "" {
+		return true
+	}
+	if n := tagLen(ir); n > 0 {
+		return n == len(ir) && strongMatch(ir, cur.ETag)
+	}
+	t, ok := httpTime(ir)
+	return ok && cur.ModTime.Truncate(time.Second).Equal(t)
+}
+
+func joined(h http.Header, key string) string {
+	v := h.Values(key)
+	if len(v) == 1 {
+		return strings.TrimSpace(v[0])
+	}
+	return strings.TrimSpace(strings.Join(v, ","))
+}
+
+// matchesAny reports whether list ("*" or entity tags) matches cur. Malformed
+// rest of a list matches nothing.
+func matchesAny(list string, cur Current, match func(a, b string) bool) bool {
+	if list == "*" {
+		return cur.Exists
+	}
+	for list = strings.TrimLeft(list, " \t,"); list != ""; list = strings.TrimLeft(list, " \t,") {
+		n := tagLen(list)
+		if n == 0 {
+			return false
+		}
+		if cur.Exists && match(list[:n], cur.ETag) {
+			return true
+		}
+		list = list[n:]
+	}
+	return false
+}
+
+func strongMatch(a, b string) bool { return a == b && a != "" && a[0] == '"' }
+
+func weakMatch(a, b string) bool { return a != "" && b != "" && opaque(a) == opaque(b) }
+
+func httpTime(s string) (time.Time, bool) {
+	if s == "" {
+		return time.Time{}, false
+	}
+	t, err := http.ParseTime(s)
+	return t, err == nil
+}
