@@ -100,23 +100,28 @@ func (l Locator) Size() int64 {
 }
 
 // Signed reports whether l carries a permission signature (+A).
-func (l Locator) Signed() bool { return l.signature() != "" }
+func (l Locator) Signed() bool { return l.signatureAt() >= 0 }
 
 // Unsigned returns l without permission signatures (+A); other hints stay.
 func (l Locator) Unsigned() Locator {
-	if !l.Signed() {
+	at := l.signatureAt()
+	if at < 0 {
 		return l
 	}
-	var b strings.Builder
-	b.WriteString(l.Bare())
+	if strings.IndexByte(l.text[at+1:], '+') < 0 { // the last hint, as Keep writes it
+		return Locator{l.text[:at]}
+	}
+	kept := l.Bare()
 	for hint := range l.hints() {
 		if hint[0] != 'A' {
-			b.WriteByte('+')
-			b.WriteString(hint)
+			kept += "+" + hint
 		}
 	}
-	return Locator{b.String()}
+	return Locator{kept}
 }
+
+// signatureAt is where l's first +A hint begins, or negative.
+func (l Locator) signatureAt() int { return strings.Index(l.text, "+A") }
 
 // bareLen is the length of l's hash+size.
 func (l Locator) bareLen() int {

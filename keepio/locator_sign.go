@@ -66,12 +66,12 @@ func (l Locator) SignatureExpiry() (expiry time.Time, ok bool) {
 
 // signature returns l's first +A hint, without the plus, or "".
 func (l Locator) signature() string {
-	for hint := range l.hints() {
-		if hint[0] == 'A' {
-			return hint
-		}
+	at := l.signatureAt()
+	if at < 0 {
+		return ""
 	}
-	return ""
+	hint, _, _ := strings.Cut(l.text[at+1:], "+")
+	return hint
 }
 
 // splitSignature takes a +A hint apart; ok means that it has the right form.
