@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -210,6 +211,36 @@ func TestEveryTruncationOfAManifestIsRefusedOrShorter(t *testing.T) {
 		}
 		if (err == nil) != (i == 0 || text[i-1] == '\n') {
 			t.Errorf("Parse(%q) = %v", text[:i], err)
+		}
+	}
+}
+
+func TestHostileTextCostsNoMoreThanItsLength(t *testing.T) {
+	const n = 8 << 20
+	begin := ". " + foo + " 0:3:a"
+	for _, text := range []string{
+		strings.Repeat("\n", n),
+		strings.Repeat(" ", n),
+		begin + strings.Repeat(" ", n) + "\n",
+		begin + strings.Repeat("/", n) + "\n",
+		begin + strings.Repeat("/a", n/2) + "/\n",
+		begin + strings.Repeat("\\", n+1) + "\n",
+		begin + strings.Repeat(" 0:0:a", n/6) + " \n",
+		". " + strings.Repeat(foo+" ", n/35) + "\n",
+		". " + strings.Repeat("0", n) + ":0:a\n",
+		". " + foo + strings.Repeat("+A", n/2) + "\n",
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := Parse(text)
+		runtime.ReadMemStats(&after)
+		if !errors.Is(err, ErrMalformed) {
+			t.Errorf("Parse(%.60q) = %v", text, err)
+			continue
+		}
+		checkError(t, err)
+		if got := after.TotalAlloc - before.TotalAlloc; got > 20*n { // 8, and twice that under the race detector
+			t.Errorf("Parse(%.60q) allocates %d bytes for %d of text", text, got, len(text))
 		}
 	}
 }

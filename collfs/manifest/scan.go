@@ -76,7 +76,8 @@ func (s *Stream) read(line string) (fault string) {
 		return "no file in stream " + quote(s.spelled)
 	}
 
-	s.Files = slices.Grow(s.Files, strings.Count(rest, " ")+1)
+	const shortest = len("0:0:a ")
+	s.Files = slices.Grow(s.Files, min(strings.Count(rest, " "), len(rest)/shortest)+1)
 	for {
 		f, n, fault := fileToken(rest)
 		if fault != "" {
