@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"hash"
 	"io/fs"
-	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
@@ -106,18 +105,13 @@ func (a *Authenticator) Forget() {
 	a.epoch++
 }
 
-// Request returns the user who makes r from addr. The error is ErrDenied, a
-// *TooManyError, or a failure of the accounts.
-func (a *Authenticator) Request(r *http.Request, addr netip.Addr) (collfs.User, error) {
-	header := r.Header.Get("Authorization")
+// Check returns the user whom the value of an Authorization header stands for;
+// addr is where it comes from. The error is ErrDenied, a *TooManyError, or a
+// failure of the accounts.
+func (a *Authenticator) Check(ctx context.Context, header string, addr netip.Addr) (collfs.User, error) {
 	if header == "" || len(header) > maxHeader {
 		return collfs.User{}, ErrDenied
 	}
-	return a.Check(r.Context(), header, addr)
-}
-
-// Check is Request for a header value.
-func (a *Authenticator) Check(ctx context.Context, header string, addr netip.Addr) (collfs.User, error) {
 	key := a.keyOf(header)
 	a.mu.RLock()
 	c := a.verified[key]

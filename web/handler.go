@@ -1,0 +1,339 @@
+package web
+
+import (
+	"crypto/rand"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"keepdav/collfs"
+	"keepdav/davfs"
+	"keepdav/web/auth"
+)
+
+// A DAVRequest is a request for the site, with what the protocol needs besides.
+type DAVRequest struct {
+	User   collfs.User
+	FS     davfs.FileSystem
+	Prefix string // of the URL, that is not part of names in FS: "" or "/c=ID"
+}
+
+// Config is what a Handler is made of. Auth, Site and DAV must be set.
+type Config struct {
+	Auth *auth.Authenticator
+	// Site returns the site as a user sees it.
+	Site func(collfs.User) davfs.FileSystem
+	// DAV answers a request, and reports the failure that it answered with, if
+	// any, for the log.
+	DAV func(http.ResponseWriter, *http.Request, DAVRequest) error
+	// Page answers what a browser asks for: GET of a directory, and POST. It
+	// reports false when it leaves the request to DAV.
+	Page func(http.ResponseWriter, *http.Request, DAVRequest) (bool, error)
+	// Public are pages that everybody may see, by their exact path.
+	Public map[string]http.Handler
+
+	Metrics   *Metrics // nil: none
+	Log       zerolog.Logger
+	AccessLog AccessLog // "" is LogAll
+
+	// RequireTLS: requests over plain HTTP from other machines are sent to https
+	// when a browser makes them, and refused otherwise.
+	RequireTLS bool
+	// Proxies are believed when they say whom they speak for (X-Forwarded-For
+	// and X-Forwarded-Proto).
+	Proxies []netip.Prefix
+	// AdminMetrics serves /metrics to administrators.
+	AdminMetrics bool
+}
+
+// A Handler is the root handler of a server. All methods may be called concurrently.
+type Handler struct {
+	conf   Config
+	origin *http.CrossOriginProtection
+	idBase string
+	ids    atomic.Uint64
+	ready  atomic.Bool
+}
+
+// NewHandler returns a handler that is not ready yet: see SetReady.
+func NewHandler(conf Config) *Handler {
+	if conf.Metrics == nil {
+		conf.Metrics = NewMetrics()
+	}
+	raw := make([]byte, 5)
+	rand.Read(raw)
+	return &Handler{
+		conf:   conf,
+		origin: http.NewCrossOriginProtection(),
+		idBase: strings.ToLower(base32.StdEncoding.EncodeToString(raw)) + "-",
+	}
+}
+
+// SetReady says whether /readyz tells load balancers to send requests here.
+func (h *Handler) SetReady(ready bool) { h.ready.Store(ready) }
+
+// ServeHTTP answers a request, logs and counts it.
+func (h *Handler) ServeHTTP(conn http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	w := &response{ResponseWriter: conn, body: body{ReadCloser: r.Body, conn: conn}}
+	r.Body = &w.body
+	id := h.idBase + strconv.FormatUint(h.ids.Add(1), 36)
+	conn.Header()["X-Request-Id"] = []string{id}
+	client, secure := h.client(r)
+	h.conf.Metrics.running.Inc()
+	defer func() {
+		h.conf.Metrics.running.Dec()
+		p := recover()
+		if p != nil && p != http.ErrAbortHandler {
+			h.conf.Metrics.panics.Inc()
+			w.kind, w.err = "panic", fmt.Errorf("panic: %v", p)
+			h.conf.Log.Error().Str("id", id).Str("method", r.Method).Str("path", logPath(r)).
+				Str("panic", fmt.Sprint(p)).Str("stack", string(debug.Stack())).Msg("a request panicked")
+			if w.status == 0 {
+				http.Error(w, "internal error, request "+id, http.StatusInternalServerError)
+				p = nil
+			} else {
+				p = http.ErrAbortHandler // a reply cut short must not look whole
+			}
+		}
+		if w.status == 0 && p == nil {
+			w.WriteHeader(http.StatusOK)
+		}
+		took := time.Since(start)
+		h.conf.Metrics.observe(r.Method, w.status, w.body.bytes, w.bytes, took)
+		h.log(w, r, id, client, took, p != nil)
+		if p != nil {
+			panic(p)
+		}
+	}()
+	h.route(w, r, client, secure)
+}
+
+// route is ServeHTTP without the bookkeeping.
+func (h *Handler) route(w *response, r *http.Request, client netip.Addr, secure bool) {
+	path := r.URL.Path
+	switch path {
+	case "/healthz":
+		h.health(w, r, true)
+		return
+	case "/readyz":
+		h.health(w, r, h.ready.Load())
+		return
+	}
+	if page, ok := h.conf.Public[path]; ok {
+		page.ServeHTTP(w, r)
+		return
+	}
+	if h.conf.RequireTLS && !secure && !client.IsLoopback() {
+		h.refusePlain(w, r)
+		return
+	}
+	if err := h.origin.Check(r); err != nil {
+		w.fail(http.StatusForbidden, "cross-origin", "the request comes from a page of another origin")
+		return
+	}
+	req := DAVRequest{}
+	header := r.Header.Get("Authorization")
+	if strings.HasPrefix(path, "/c=") {
+		var token string
+		req.Prefix, token = shortForm(path)
+		if token != "" {
+			header = "Bearer " + token
+		}
+	}
+	user, err := h.conf.Auth.Check(r.Context(), header, client)
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	w.user = user.Name
+	req.User = user
+	if path == "/metrics" && h.conf.AdminMetrics {
+		if !user.Admin {
+			w.fail(http.StatusForbidden, "permission", "only administrators may see this")
+			return
+		}
+		h.conf.Metrics.Handler().ServeHTTP(w, r)
+		return
+	}
+	req.FS = h.conf.Site(user)
+	if req.Prefix != "" {
+		id, _, _ := strings.Cut(strings.TrimPrefix(req.Prefix, "/c="), "/")
+		req.FS = below(req.FS, "/by_id/"+shortID(id))
+	}
+	if h.conf.Page != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodPost) {
+		done, err := h.conf.Page(w, r, req)
+		if done {
+			w.err = err
+			return
+		}
+	}
+	w.err = h.conf.DAV(w, r, req)
+}
+
+// davHeaders are the headers that tell a client that this is a WebDAV server; Finder
+// wants them on the refusal of its first request, and gives up without them.
+func davHeaders(h http.Header) {
+	h["DAV"] = []string{"1, 2, 3"}
+	h["MS-Author-Via"] = []string{"DAV"}
+}
+
+const drainLimit = 4 << 20
+
+// refuse answers a request whose maker isn't known.
+func (h *Handler) refuse(w *response, r *http.Request, err error) {
+	drain(r)
+	head := w.Header()
+	davHeaders(head)
+	head.Set("Cache-Control", "no-store")
+	var many *auth.TooManyError
+	switch {
+	case errors.As(err, &many):
+		head.Set("Retry-After", strconv.Itoa(int(many.RetryAfter/time.Second)+1))
+		w.fail(http.StatusTooManyRequests, "too-many-logins", many.Error())
+	case errors.Is(err, auth.ErrDenied):
+		if r.Header.Get("Authorization") != "" {
+			h.conf.Metrics.denied.Inc()
+			w.kind = "denied"
+		}
+		head.Set("WWW-Authenticate", `Basic realm="keepdav", charset="UTF-8"`)
+		w.fail(http.StatusUnauthorized, w.kind, "a user name and a password, or a token, are needed")
+	default:
+		w.err = err
+		head.Set("Retry-After", "5")
+		w.fail(http.StatusServiceUnavailable, "accounts", "users cannot be looked up at the moment")
+	}
+}
+
+// refusePlain answers a request that came in the clear.
+func (h *Handler) refusePlain(w *response, r *http.Request) {
+	browser := r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html") && r.Header.Get("Authorization") == ""
+	if browser {
+		http.Redirect(w, r, "https://"+r.Host+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+		return
+	}
+	drain(r)
+	davHeaders(w.Header())
+	w.fail(http.StatusForbidden, "plain-http", "use https: passwords and data are not accepted in the clear")
+}
+
+// drain reads a small body that a client sends without waiting for the answer:
+// if it were left unread, the client would see a reset connection instead.
+func drain(r *http.Request) {
+	if r.Header.Get("Expect") == "" && r.ContentLength > 0 && r.ContentLength <= drainLimit {
+		io.CopyN(io.Discard, r.Body, drainLimit) // whatever comes, the answer is the same
+	}
+}
+
+// fail answers with a short text for people, and notes the kind for the log.
+func (w *response) fail(status int, kind, text string) {
+	w.kind = kind
+	http.Error(w, text, status)
+}
+
+func (h *Handler) health(w *response, r *http.Request, good bool) {
+	w.Header().Set("Cache-Control", "no-store")
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		w.Header().Set("Allow", "GET, HEAD")
+		w.fail(http.StatusMethodNotAllowed, "method", "only GET and HEAD are answered here")
+	case good:
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		io.WriteString(w, "ok\n")
+	default:
+		w.fail(http.StatusServiceUnavailable, "not-ready", "not ready")
+	}
+}
+
+// client is the address of whoever makes r, and whether nobody in between could
+// read it.
+func (h *Handler) client(r *http.Request) (netip.Addr, bool) {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil { // not from a TCP connection
+		return netip.IPv4Unspecified(), false
+	}
+	addr, secure := ap.Addr().Unmap(), r.TLS != nil
+	if len(h.conf.Proxies) == 0 || !h.isProxy(addr) {
+		return addr, secure
+	}
+	secure = strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
+	// The last address that isn't one of our proxies is the one we can believe.
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0; i-- {
+		a, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		addr = a.Unmap()
+		if !h.isProxy(addr) {
+			break
+		}
+	}
+	return addr, secure
+}
+
+func (h *Handler) isProxy(a netip.Addr) bool {
+	for _, p := range h.conf.Proxies {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// log writes the line of a request.
+func (h *Handler) log(w *response, r *http.Request, id string, client netip.Addr, took time.Duration, aborted bool) {
+	var e *zerolog.Event
+	switch {
+	case w.status >= 500 || w.kind == "panic":
+		e = h.conf.Log.Error()
+	case h.conf.AccessLog == LogOff:
+		return
+	case w.status >= 400 && w.status != http.StatusNotFound && w.kind != "":
+		e = h.conf.Log.Warn()
+	case h.conf.AccessLog == LogErrors && (w.status < 400 || w.status == http.StatusNotFound || w.status == http.StatusUnauthorized):
+		return
+	default:
+		e = h.conf.Log.Info()
+	}
+	if e == nil {
+		return
+	}
+	e = e.Str("id", id).Str("user", w.user).Stringer("client", client).Str("method", r.Method).Str("path", logPath(r)).
+		Int("status", w.status).Int64("in", w.body.bytes).Int64("out", w.bytes).Dur("ms", took)
+	if w.kind == "" && w.err != nil {
+		w.kind = kindNames[collfs.KindOf(w.err)]
+	}
+	if w.kind != "" {
+		e = e.Str("kind", w.kind)
+	}
+	if w.err != nil {
+		e = e.Err(w.err)
+	}
+	if aborted {
+		e = e.Bool("aborted", true)
+	}
+	e.Msg("request")
+}
+
+// logPath is the path of r without what is secret in it.
+func logPath(r *http.Request) string {
+	p := r.URL.Path
+	if strings.HasPrefix(p, "/c=") {
+		if prefix, token := shortForm(p); token != "" {
+			id, _, _ := strings.Cut(prefix[1:], "/")
+			return "/" + id + "/t=…" + strings.TrimPrefix(p, prefix)
+		}
+	}
+	return p
+}
