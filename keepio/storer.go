@@ -1,0 +1,345 @@
+package keepio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	storeBatch    = 16              // blocks hashed side by side
+	storeEnough   = 8               // so many fill the lanes of the hash
+	storeWait     = 2 * time.Second // a block waits so long for others
+	retryFirst    = time.Second
+	retrySlowest  = 30 * time.Second
+	adoptParallel = 8
+)
+
+// A storer brings sealed block files into the store.
+type storer struct {
+	spool *Spool
+
+	mu       sync.Mutex // guards the fields below; comes after blockFile.mu
+	changed  signal
+	queue    []*blockFile // sealed, in order
+	oldest   time.Time    // when the first of queue came
+	failed   []*blockFile
+	retryAt  time.Time
+	backoff  time.Duration
+	urgent   int // callers that wait for a block
+	hurrying bool
+	err      error // of the last attempt; nil after a success
+}
+
+func newStorer(s *Spool) *storer { return &storer{spool: s} }
+
+// enqueue adds a sealed file. Its mu is held.
+func (st *storer) enqueue(bf *blockFile) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if len(st.queue) == 0 {
+		st.oldest = time.Now()
+	}
+	st.queue = append(st.queue, bf)
+	st.changed.fire()
+}
+
+// hurry makes storing start now; it reports whether there is something to store.
+func (st *storer) hurry() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.hurrying = true
+	st.changed.fire()
+	return len(st.queue) > 0
+}
+
+// trouble returns why the last attempt to store failed.
+func (st *storer) trouble() error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.err
+}
+
+func (st *storer) run(ctx context.Context) {
+	for {
+		batch := st.next(ctx)
+		if batch == nil {
+			return
+		}
+		st.store(ctx, batch)
+	}
+}
+
+// next waits for a batch that is worth while; nil means that ctx has ended.
+func (st *storer) next(ctx context.Context) []*blockFile {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for ctx.Err() == nil {
+		now := time.Now()
+		if len(st.failed) > 0 && (st.urgent > 0 || !now.Before(st.retryAt)) {
+			again := st.failed
+			st.failed = nil
+			st.mu.Unlock()
+			for _, bf := range again {
+				bf.retry()
+			}
+			st.mu.Lock()
+		}
+		wait := time.Duration(-1)
+		if n := len(st.queue); n > 0 {
+			wait = storeWait - now.Sub(st.oldest)
+			if n >= storeEnough || st.urgent > 0 || st.hurrying || wait <= 0 {
+				n = min(n, storeBatch)
+				batch := slices.Clone(st.queue[:n])
+				st.queue = slices.Delete(st.queue, 0, n)
+				st.hurrying = false
+				return batch
+			}
+		}
+		if len(st.failed) > 0 {
+			if left := st.retryAt.Sub(now); wait < 0 || left < wait {
+				wait = left
+			}
+		}
+		st.waitLocked(ctx, wait)
+	}
+	return nil
+}
+
+// waitLocked gives up mu until something changes or wait, if not negative, is over.
+func (st *storer) waitLocked(ctx context.Context, wait time.Duration) {
+	ch := st.changed.wait()
+	st.mu.Unlock()
+	defer st.mu.Lock()
+	var over <-chan time.Time
+	if wait >= 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		over = timer.C
+	}
+	select {
+	case <-ch:
+	case <-over:
+	case <-ctx.Done():
+	}
+}
+
+// A storeJob is one file of a batch.
+type storeJob struct {
+	bf   *blockFile
+	f    file
+	size uint32
+	hash [16]byte
+	sums []uint32
+	err  error
+}
+
+// store hashes a batch and hands it to the store.
+func (st *storer) store(ctx context.Context, batch []*blockFile) {
+	jobs := make([]*storeJob, 0, len(batch))
+	for _, bf := range batch {
+		if j := bf.beginStore(); j != nil {
+			jobs = append(jobs, j)
+		}
+	}
+	st.eachJob(jobs, func(j *storeJob) error { return j.bf.sync(ctx) })
+	for _, j := range jobs {
+		if j.err == nil {
+			j.bf.mu.Lock()
+			j.f = j.bf.f // sync may have replaced it
+			j.bf.mu.Unlock()
+		}
+	}
+	hashJobs(ctx, jobs)
+	st.eachJob(jobs, func(j *storeJob) error {
+		return st.spool.store.Adopt(ctx, j.bf.path, j.hash, j.size, j.sums)
+	})
+	st.announce(ctx, jobs)
+	var failed []*blockFile
+	var err error
+	for _, j := range jobs {
+		if j.err != nil {
+			err = fmt.Errorf("store block file %d: %w", j.bf.block.id, j.err)
+			failed = append(failed, j.bf)
+		}
+		j.bf.endStore(j, err)
+	}
+	st.finish(ctx, failed, err)
+}
+
+// eachJob calls do, several at a time, for the jobs that have not failed.
+func (st *storer) eachJob(jobs []*storeJob, do func(*storeJob) error) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, adoptParallel)
+	for _, j := range jobs {
+		if j.err != nil {
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			j.err = do(j)
+			<-slots
+		})
+	}
+	wg.Wait()
+}
+
+// announce tells the catalog what the blocks are called.
+func (st *storer) announce(ctx context.Context, jobs []*storeJob) {
+	var stored []Stored
+	for _, j := range jobs {
+		if j.err == nil {
+			stored = append(stored, Stored{j.bf.block.id, j.hash, j.size})
+		}
+	}
+	if len(stored) == 0 || st.spool.cfg.OnStored == nil {
+		return
+	}
+	if err := st.spool.cfg.OnStored(ctx, stored); err != nil {
+		for _, j := range jobs {
+			if j.err == nil {
+				j.err = err
+			}
+		}
+	}
+}
+
+// finish plans the next attempt.
+func (st *storer) finish(ctx context.Context, failed []*blockFile, err error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if len(failed) == 0 {
+		st.err, st.backoff = nil, 0
+		return
+	}
+	st.failed = append(st.failed, failed...)
+	st.backoff = min(max(2*st.backoff, retryFirst), retrySlowest)
+	st.retryAt = time.Now().Add(st.backoff)
+	if ctx.Err() == nil {
+		st.err = err
+		st.spool.cfg.Log.Error().Err(err).Int("blocks", len(failed)).Dur("retry_in", st.backoff).Msg("storing blocks failed")
+	}
+}
+
+// beginStore takes the file out of sealed; nil means that it was dropped.
+func (bf *blockFile) beginStore() *storeJob {
+	bf.mu.Lock()
+	defer bf.mu.Unlock()
+	for len(bf.writes) > 0 && bf.state == fileSealed {
+		bf.waitLocked()
+	}
+	if bf.state != fileSealed {
+		return nil
+	}
+	bf.state.step(fileStoring)
+	bf.attempts++
+	j := &storeJob{bf: bf, f: bf.f, size: bf.end, sums: bf.chunkSumsLocked(), err: bf.lost}
+	if j.err == nil {
+		j.err = fitFile(bf.f, bf.end)
+	}
+	return j
+}
+
+// fitFile gives f its right length: a write that failed may have left more or
+// less.
+func fitFile(f file, end uint32) error {
+	size, _, err := f.Size()
+	if err == nil && size != int64(end) {
+		err = f.Truncate(int64(end))
+	}
+	return err
+}
+
+// endStore notes how an attempt went.
+func (bf *blockFile) endStore(j *storeJob, err error) {
+	bf.mu.Lock()
+	defer bf.mu.Unlock()
+	defer bf.changed.fire()
+	if j.err != nil {
+		bf.state.step(fileFailed)
+		bf.failure = err
+		return
+	}
+	bf.state.step(fileStored)
+	bf.block.stored.Store(&storedName{j.hash, j.size})
+	bf.block.file.Store(nil)
+	bf.spool.forget(bf)
+	bf.spool.dir.forget(bf)
+	_ = bf.f.Close()
+	_ = bf.spool.fs.Remove(bf.path) // the start after a crash removes it too
+	bf.spool.budget.release(int64(bf.end))
+}
+
+// retry queues a failed file again.
+func (bf *blockFile) retry() {
+	bf.mu.Lock()
+	defer bf.mu.Unlock()
+	if bf.state == fileFailed {
+		bf.state.step(fileSealed)
+		bf.spool.storer.enqueue(bf)
+	}
+}
+
+// Store seals blocks and waits until the store has them, or fails to take one.
+func (s *Spool) Store(ctx context.Context, blocks []*Block) error {
+	files := filesOf(blocks)
+	if len(files) == 0 {
+		return ctx.Err()
+	}
+	before := make([]int, len(files))
+	for i, bf := range files {
+		s.sealFile(bf)
+		bf.mu.Lock()
+		before[i] = bf.attempts
+		if bf.state == fileStoring {
+			before[i]-- // that attempt is good enough
+		}
+		bf.mu.Unlock()
+	}
+	s.storer.hasten(1)
+	defer s.storer.hasten(-1)
+	var errs []error
+	for i, bf := range files {
+		errs = append(errs, bf.waitStored(ctx, before[i]))
+	}
+	return errors.Join(errs...)
+}
+
+// hasten counts callers that wait for blocks.
+func (st *storer) hasten(n int) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.urgent += n
+	st.changed.fire()
+}
+
+// waitStored waits for the end of an attempt after the one with that number.
+func (bf *blockFile) waitStored(ctx context.Context, after int) error {
+	bf.mu.Lock()
+	defer bf.mu.Unlock()
+	for {
+		switch {
+		case bf.state == fileStored:
+			return nil
+		case bf.state == fileDropped:
+			return fmt.Errorf("block file %d: %w", bf.block.id, ErrNotFound)
+		case bf.state == fileFailed && bf.attempts > after:
+			return bf.failure
+		}
+		if err := bf.waitLockedCtx(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// StoreAll seals and stores all there is.
+func (s *Spool) StoreAll(ctx context.Context) error {
+	var blocks []*Block
+	for _, bf := range s.openFiles() {
+		blocks = append(blocks, bf.block)
+	}
+	return s.Store(ctx, blocks)
+}
