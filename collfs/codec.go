@@ -1,0 +1,291 @@
+package collfs
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"keepdav/keepio"
+)
+
+// Blocks finds the handles of blocks that a stored form names. *keepio.Spool
+// is one.
+type Blocks interface {
+	// ByID returns the handle of a block made in this store.
+	ByID(id keepio.BlockID) (*keepio.Block, error)
+	// ByHash returns the handle of a block known by its content.
+	ByHash(hash [16]byte, size uint32) *keepio.Block
+}
+
+// ErrBadEncoding is the failure of stored bytes that should be a tree or
+// operations and aren't.
+var ErrBadEncoding = errors.New("stored form is damaged")
+
+// A block table holds the blocks of one stored form, each once: as its locator
+// if it has one, else as its id.
+type blockTable struct {
+	index map[*keepio.Block]uint64
+	last  *keepio.Block
+	lastN uint64
+	buf   []byte
+}
+
+const (
+	blockByID   = 0
+	blockByHash = 1
+)
+
+// ref returns how segments name b: 0 is a hole.
+func (t *blockTable) ref(b *keepio.Block) uint64 {
+	if b == nil {
+		return 0
+	}
+	if b == t.last {
+		return t.lastN
+	}
+	n, ok := t.index[b]
+	if !ok {
+		if t.index == nil {
+			t.index = make(map[*keepio.Block]uint64)
+		}
+		n = uint64(len(t.index)) + 1
+		t.index[b] = n
+		if hash, size, stored := b.Stored(); stored {
+			t.buf = append(t.buf, blockByHash)
+			t.buf = append(t.buf, hash[:]...)
+			t.buf = binary.AppendUvarint(t.buf, uint64(size))
+		} else {
+			t.buf = append(t.buf, blockByID)
+			t.buf = binary.AppendUvarint(t.buf, uint64(b.ID()))
+		}
+	}
+	t.last, t.lastN = b, n
+	return n
+}
+
+// appendTo appends the number of blocks and the blocks.
+func (t *blockTable) appendTo(buf []byte) []byte {
+	return append(binary.AppendUvarint(buf, uint64(len(t.index))), t.buf...)
+}
+
+// A decoder reads what the appenders wrote. The first failure sticks; all reads
+// after it return zeros.
+type decoder struct {
+	data   []byte
+	err    error
+	blocks []*keepio.Block // by ref - 1
+}
+
+func (d *decoder) fail(format string, args ...any) {
+	if d.err == nil {
+		d.err = fmt.Errorf("%w: %s", ErrBadEncoding, fmt.Sprintf(format, args...))
+	}
+	d.data = nil
+}
+
+func (d *decoder) uvarint() uint64 {
+	if len(d.data) > 0 && d.data[0] < 0x80 {
+		v := d.data[0]
+		d.data = d.data[1:]
+		return uint64(v)
+	}
+	v, n := binary.Uvarint(d.data)
+	if n <= 0 {
+		d.fail("cut number")
+		return 0
+	}
+	d.data = d.data[n:]
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.data)
+	if n <= 0 {
+		d.fail("cut number")
+		return 0
+	}
+	d.data = d.data[n:]
+	return v
+}
+
+func (d *decoder) byte() byte {
+	if len(d.data) == 0 {
+		d.fail("cut")
+		return 0
+	}
+	b := d.data[0]
+	d.data = d.data[1:]
+	return b
+}
+
+// bytes returns the next n bytes, which belong to the input.
+func (d *decoder) bytes(n uint64) []byte {
+	if n > uint64(len(d.data)) {
+		d.fail("cut")
+		return nil
+	}
+	b := d.data[:n:n]
+	d.data = d.data[n:]
+	return b
+}
+
+func (d *decoder) string() string { return string(d.bytes(d.uvarint())) }
+
+func (d *decoder) id() (id ContentID) {
+	copy(id[:], d.bytes(16))
+	return id
+}
+
+// count reads how many things follow that take at least each bytes of input, so
+// that bad input can't make us allocate more than a multiple of its length.
+func (d *decoder) count(each int) int {
+	n := d.uvarint()
+	if n > uint64(len(d.data)/each) {
+		d.fail("more things announced than there is room for")
+		return 0
+	}
+	return int(n)
+}
+
+// table reads a block table.
+func (d *decoder) table(blocks Blocks) {
+	n := d.count(2)
+	d.blocks = make([]*keepio.Block, 0, n)
+	for range n {
+		var b *keepio.Block
+		switch kind := d.byte(); kind {
+		case blockByHash:
+			var hash [16]byte
+			copy(hash[:], d.bytes(16))
+			size := d.uvarint()
+			if size > keepio.BlockSize {
+				d.fail("block of %d bytes", size)
+			}
+			if d.err == nil {
+				b = blocks.ByHash(hash, uint32(size))
+			}
+		case blockByID:
+			id := keepio.BlockID(d.uvarint())
+			if d.err == nil {
+				var err error
+				if b, err = blocks.ByID(id); err != nil {
+					d.err = fmt.Errorf("block file %016x: %w", uint64(id), err)
+				}
+			}
+		default:
+			d.fail("block of kind %d", kind)
+		}
+		if d.err != nil {
+			return
+		}
+		d.blocks = append(d.blocks, b)
+	}
+}
+
+// segment reads one segment.
+func (d *decoder) segment() (s keepio.Segment) {
+	ref, off, n := d.uvarint(), uint64(0), uint64(0)
+	if ref != 0 {
+		off = d.uvarint()
+	}
+	n = d.uvarint()
+	return d.checkSegment(ref, off, n)
+}
+
+func (d *decoder) checkSegment(ref, off, n uint64) (s keepio.Segment) {
+	switch {
+	case d.err != nil:
+		return
+	case ref > uint64(len(d.blocks)):
+		d.fail("segment of an unknown block")
+	case n == 0 || n > 1<<32-1:
+		d.fail("segment of %d bytes", n)
+	case ref != 0 && (off > keepio.BlockSize || n > keepio.BlockSize || off+n > keepio.BlockSize):
+		d.fail("segment past the end of a block")
+	default:
+		s = keepio.Segment{Off: uint32(off), Len: uint32(n)}
+		if ref == 0 {
+			return s
+		}
+		s.Block = d.blocks[ref-1]
+		if _, size, ok := s.Block.Stored(); ok && off+n > uint64(size) {
+			d.fail("segment past the end of its block")
+		}
+	}
+	return s
+}
+
+func appendSegment(buf []byte, t *blockTable, s keepio.Segment) []byte {
+	ref := t.ref(s.Block)
+	buf = binary.AppendUvarint(buf, ref)
+	if ref != 0 {
+		buf = binary.AppendUvarint(buf, uint64(s.Off))
+	}
+	return binary.AppendUvarint(buf, uint64(s.Len))
+}
+
+// Which attributes follow; the low bits of a flag byte.
+const (
+	hasMode = 1 << iota
+	hasMtime
+	hasExtra
+	attrBits
+)
+
+func attrFlags(a Attr) (f byte) {
+	if a.Mode != 0 {
+		f |= hasMode
+	}
+	if a.Mtime != 0 {
+		f |= hasMtime
+	}
+	if len(a.Extra) > 0 {
+		f |= hasExtra
+	}
+	return f
+}
+
+func appendAttr(buf []byte, a Attr) []byte {
+	if a.Mode != 0 {
+		buf = binary.AppendUvarint(buf, uint64(a.Mode))
+	}
+	if a.Mtime != 0 {
+		buf = binary.AppendVarint(buf, a.Mtime)
+	}
+	if len(a.Extra) > 0 {
+		buf = binary.AppendUvarint(buf, uint64(len(a.Extra)))
+		for _, k := range slices.Sorted(maps.Keys(a.Extra)) {
+			buf = appendString(buf, k)
+			buf = appendString(buf, a.Extra[k])
+		}
+	}
+	return buf
+}
+
+func (d *decoder) attr(flags byte) (a Attr) {
+	if flags&hasMode != 0 {
+		if m := d.uvarint(); m > 0o7777 {
+			d.fail("mode %o", m)
+		} else {
+			a.Mode = uint32(m)
+		}
+	}
+	if flags&hasMtime != 0 {
+		a.Mtime = d.varint()
+	}
+	if flags&hasExtra != 0 {
+		n := d.count(2)
+		a.Extra = make(map[string]string, n)
+		for range n {
+			k := d.string()
+			a.Extra[k] = d.string()
+		}
+	}
+	return a
+}
+
+func appendString(buf []byte, s string) []byte {
+	return append(binary.AppendUvarint(buf, uint64(len(s))), s...)
+}

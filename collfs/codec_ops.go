@@ -1,0 +1,114 @@
+package collfs
+
+import (
+	"encoding/binary"
+
+	"keepdav/keepio"
+)
+
+// opsVersion is the first byte of a stored change set.
+const opsVersion = 1
+
+// AppendOps appends the stored form of a change set to buf.
+func AppendOps(buf []byte, ops []Op) []byte {
+	var table blockTable
+	body := make([]byte, 0, 64*len(ops))
+	for i := range ops {
+		body = appendOp(body, &table, &ops[i])
+	}
+	buf = append(buf, opsVersion)
+	buf = table.appendTo(buf)
+	buf = binary.AppendUvarint(buf, uint64(len(ops)))
+	return append(buf, body...)
+}
+
+const (
+	opHasOld = attrBits << iota
+	opHasID
+	opHasContent
+)
+
+func appendOp(buf []byte, t *blockTable, op *Op) []byte {
+	flags := attrFlags(op.Attr)
+	if op.Old != (ContentID{}) {
+		flags |= opHasOld
+	}
+	if op.Content.ID != (ContentID{}) {
+		flags |= opHasID
+	}
+	if len(op.Content.Segments) > 0 {
+		flags |= opHasContent
+	}
+	buf = append(buf, byte(op.Kind), flags)
+	buf = appendString(buf, op.Path)
+	if op.Kind == OpRename || op.Kind == OpCopy {
+		buf = appendString(buf, op.Src)
+	}
+	if flags&opHasOld != 0 {
+		buf = append(buf, op.Old[:]...)
+	}
+	if flags&opHasID != 0 {
+		buf = append(buf, op.Content.ID[:]...)
+	}
+	if flags&opHasContent != 0 {
+		buf = binary.AppendUvarint(buf, uint64(len(op.Content.Segments)))
+		for _, s := range op.Content.Segments {
+			buf = appendSegment(buf, t, s)
+		}
+	}
+	return appendAttr(buf, op.Attr)
+}
+
+// DecodeOps reads what AppendOps wrote. It never panics, and allocates no more
+// than a multiple of the length of data.
+func DecodeOps(data []byte, blocks Blocks) ([]Op, error) {
+	d := &decoder{data: data}
+	if v := d.byte(); v != opsVersion && d.err == nil {
+		d.fail("change set of version %d", v)
+	}
+	d.table(blocks)
+	n := d.count(3)
+	ops := make([]Op, 0, n)
+	for range n {
+		op := d.op()
+		if d.err != nil {
+			break
+		}
+		ops = append(ops, op)
+	}
+	if len(d.data) > 0 {
+		d.fail("%d bytes after the end", len(d.data))
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	return ops, nil
+}
+
+func (d *decoder) op() (op Op) {
+	op.Kind = OpKind(d.byte())
+	if op.Kind == OpInvalid || op.Kind > OpRepack {
+		d.fail("operation %d", op.Kind)
+	}
+	flags := d.byte()
+	op.Path = d.string()
+	if op.Kind == OpRename || op.Kind == OpCopy {
+		op.Src = d.string()
+	}
+	if flags&opHasOld != 0 {
+		op.Old = d.id()
+	}
+	if flags&opHasID != 0 {
+		op.Content.ID = d.id()
+	}
+	if flags&opHasContent != 0 {
+		n := d.count(2)
+		op.Content.Segments = make([]keepio.Segment, n)
+		for i := range op.Content.Segments {
+			op.Content.Segments[i] = d.segment()
+		}
+		op.Content.Size = sizeOf(op.Content.Segments)
+	}
+	op.Attr = d.attr(flags)
+	return op
+}

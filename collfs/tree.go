@@ -1,0 +1,340 @@
+package collfs
+
+import (
+	"fmt"
+	"io/fs"
+	"iter"
+	"strings"
+
+	"keepdav/keepio"
+)
+
+// A Tree is the content of a collection: directories and files with their
+// attributes and segments. It is not for concurrent use while it changes.
+type Tree struct {
+	root  *node
+	files int64
+	dirs  int64 // without the root
+	bytes int64
+	segs  int64 // segments of all files
+	names int64 // bytes of all names
+}
+
+// A node is a file or a directory. Its place (up, name) changes by renames;
+// handles refer to nodes, not to names.
+type node struct {
+	up   *node // the directory it is in; nil: the root, or in no tree
+	name string
+	attr Attr
+	kids *dir // nil: a file
+
+	// Of a file:
+	id   ContentID
+	size int64
+	segs []keepio.Segment // never changed in place
+	open *openFile        // while a handle for writing is open
+}
+
+// NodeInfo describes a node at one moment.
+type NodeInfo struct {
+	Name    string // the last element of its path, as it is spelled; "" for the root
+	Dir     bool
+	Size    int64
+	ID      ContentID // of a file
+	Attr    Attr
+	Entries int // of a directory
+}
+
+// NewTree returns an empty tree.
+func NewTree() *Tree { return &Tree{root: &node{kids: new(dir)}} }
+
+// Files returns the number of files, Dirs that of directories below the root,
+// Bytes the sum of the files' sizes.
+func (t *Tree) Files() int64 { return t.files }
+
+// Dirs returns the number of directories below the root.
+func (t *Tree) Dirs() int64 { return t.dirs }
+
+// Bytes returns the sum of the files' sizes.
+func (t *Tree) Bytes() int64 { return t.bytes }
+
+// MemSize estimates the bytes of heap that t occupies: a node and its entry
+// (136), its name, 16 a segment, and 200 for what else a directory has.
+func (t *Tree) MemSize() int64 {
+	return 1024 + 140*(t.files+t.dirs) + t.names + 16*t.segs + 200*t.dirs
+}
+
+func (n *node) isDir() bool { return n.kids != nil }
+
+func (n *node) info() NodeInfo {
+	i := NodeInfo{Name: n.name, Dir: n.isDir(), Size: n.size, ID: n.id, Attr: n.attr}
+	if i.Dir {
+		i.Entries = n.kids.n
+	}
+	return i
+}
+
+func (n *node) content() Content { return Content{n.id, n.size, n.segs} }
+
+// path returns where n is in its tree.
+func (n *node) path() string {
+	if n.up == nil {
+		return n.name
+	}
+	size, depth := 0, 0
+	for m := n; m.up != nil; m = m.up {
+		size += len(m.name) + 1
+		depth++
+	}
+	b := make([]byte, size)
+	at := size
+	for m := n; m.up != nil; m = m.up {
+		at -= len(m.name)
+		copy(b[at:], m.name)
+		if at--; at >= 0 {
+			b[at] = '/'
+		}
+	}
+	return string(b[1:])
+}
+
+// find returns the node at a clean path: fs.ErrNotExist if there is none,
+// ErrNotDir if a file is in the way.
+func (t *Tree) find(path string) (*node, error) {
+	n := t.root
+	for rest := path; rest != ""; {
+		var name string
+		name, rest, _ = strings.Cut(rest, "/")
+		if !n.isDir() {
+			return nil, ErrNotDir
+		}
+		if n = n.kids.get(name); n == nil {
+			return nil, fs.ErrNotExist
+		}
+	}
+	return n, nil
+}
+
+// lookup is find without an error.
+func (t *Tree) lookup(path string) *node {
+	n, _ := t.find(path)
+	return n
+}
+
+// Stat describes what is at a clean path.
+func (t *Tree) Stat(path string) (NodeInfo, error) {
+	n, err := t.find(path)
+	if err != nil {
+		return NodeInfo{}, pathError("stat", path, err)
+	}
+	return n.info(), nil
+}
+
+// Content returns the content of the file at a clean path.
+func (t *Tree) Content(path string) (Content, error) {
+	n, err := t.find(path)
+	if err == nil && n.isDir() {
+		err = ErrIsDir
+	}
+	if err != nil {
+		return Content{}, pathError("open", path, err)
+	}
+	return n.content(), nil
+}
+
+// Resolve returns the path that is meant by path when names are compared as m
+// says, element by element. The elements that aren't there stay as they are
+// spelled; ok says whether all are there.
+func (t *Tree) Resolve(path string, m Match) (resolved string, ok bool) {
+	n := t.root
+	for rest := path; rest != ""; {
+		name, more, _ := strings.Cut(rest, "/")
+		var found string
+		var next *node
+		if n.isDir() {
+			found, next = n.kids.match(name, m)
+		}
+		if next == nil {
+			return joinPath(resolved, rest), false
+		}
+		n, rest = next, more
+		resolved = joinPath(resolved, found)
+	}
+	return resolved, true
+}
+
+// ReadDir returns what is in the directory at a clean path, in byte order.
+func (t *Tree) ReadDir(path string) (iter.Seq[NodeInfo], error) {
+	n, err := t.find(path)
+	if err == nil && !n.isDir() {
+		err = ErrNotDir
+	}
+	if err != nil {
+		return nil, pathError("readdir", path, err)
+	}
+	return func(yield func(NodeInfo) bool) {
+		for _, k := range n.kids.view().all {
+			if !yield(k.info()) {
+				return
+			}
+		}
+	}, nil
+}
+
+// A walkItem is a node with its path.
+type walkItem struct {
+	path string
+	node *node
+}
+
+// walk yields n, at path, and all below it, each directory before what is in
+// it, entries in byte order.
+func (n *node) walk(path string) iter.Seq[walkItem] {
+	return func(yield func(walkItem) bool) { n.visit(path, yield) }
+}
+
+func (n *node) visit(path string, yield func(walkItem) bool) bool {
+	if !yield(walkItem{path, n}) {
+		return false
+	}
+	if n.isDir() {
+		for name, k := range n.kids.view().all {
+			if !k.visit(joinPath(path, name), yield) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Walk calls fn for the root, then for all below it, each directory before its
+// entries, those in byte order. It ends with the first error of fn.
+func (t *Tree) Walk(fn func(path string, info NodeInfo, c Content) error) error {
+	for it := range t.root.walk("") {
+		if err := fn(it.path, it.node.info(), it.node.content()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Blocks calls visit with each segment of each file; holes have no block.
+func (t *Tree) Blocks(visit func(keepio.Segment)) {
+	t.root.eachNode(func(n *node) {
+		for _, s := range n.segs {
+			visit(s)
+		}
+	})
+}
+
+// eachNode calls fn for n and all below it.
+func (n *node) eachNode(fn func(*node)) {
+	fn(n)
+	if n.isDir() {
+		for _, k := range n.kids.view().all {
+			k.eachNode(fn)
+		}
+	}
+}
+
+// count adds n and all below it to t's sums, sign times.
+func (t *Tree) count(n *node, sign int64) {
+	n.eachNode(func(m *node) { t.countOne(m, sign) })
+}
+
+func (t *Tree) countOne(n *node, sign int64) {
+	if n.isDir() {
+		t.dirs += sign
+	} else {
+		t.files += sign
+	}
+	t.bytes += sign * n.size
+	t.segs += sign * int64(len(n.segs))
+	t.names += sign * int64(len(n.name))
+}
+
+// link puts n, which is in no tree, under name into directory up, in place of
+// what is there, which the caller has taken out of the sums.
+func (t *Tree) link(up *node, name string, n *node) {
+	n.up, n.name = up, name
+	up.kids.set(name, n)
+}
+
+// unlink takes n out of its directory, not out of the sums.
+func (t *Tree) unlink(n *node) {
+	n.up.kids.remove(n.name)
+	n.up = nil
+}
+
+// setContent gives a file of t another content.
+func (t *Tree) setContent(n *node, c Content) {
+	t.bytes += c.Size - n.size
+	t.segs += int64(len(c.Segments) - len(n.segs))
+	n.id, n.size, n.segs = c.ID, c.Size, c.Segments
+}
+
+// clone copies n and all below it, in no tree and without handles.
+func (n *node) clone() *node {
+	c := &node{name: n.name, attr: n.attr, id: n.id, size: n.size, segs: n.segs}
+	if n.isDir() {
+		c.kids = n.kids.clone(c)
+	}
+	return c
+}
+
+// clone copies d for the directory up. Nodes come from one slab a directory.
+func (d *dir) clone(up *node) *dir {
+	out := &dir{n: d.n, nonASCII: d.nonASCII, chunks: make([]chunk, len(d.chunks))}
+	for i, c := range d.chunks {
+		slab := make([]node, len(c.items))
+		items := make([]entry, len(c.items))
+		for j, e := range c.items {
+			m := &slab[j]
+			*m = node{up: up, name: e.name, attr: e.node.attr, id: e.node.id, size: e.node.size, segs: e.node.segs}
+			if e.node.isDir() {
+				m.kids = e.node.kids.clone(m)
+			}
+			items[j] = entry{e.name, m}
+		}
+		out.chunks[i] = chunk{0, items}
+	}
+	return out
+}
+
+// Clone returns a copy of t.
+func (t *Tree) Clone() *Tree {
+	c := *t
+	c.root = t.root.clone()
+	return &c
+}
+
+func pathError(op, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if path == "" {
+		path = "."
+	}
+	return &fs.PathError{Op: op, Path: path, Err: err}
+}
+
+// checkPath says what is wrong with a path that a user wants to make, if anything.
+func checkPath(path string) error {
+	if path == "" {
+		return fs.ErrInvalid
+	}
+	for name := range strings.SplitSeq(path, "/") {
+		if err := CheckName(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o OpKind) String() string {
+	names := [...]string{"invalid", "put", "mkdir", "remove", "rename", "copy", "setattr", "repack"}
+	if int(o) < len(names) {
+		return names[o]
+	}
+	return fmt.Sprintf("op %d", o)
+}
