@@ -20,9 +20,11 @@ type Info struct {
 	Attr    collfs.Attr
 	Content collfs.ContentID // of a file
 
-	// Where it lies. Collection is "" for what is not in a collection (the
-	// root, projects); Path is the path inside the collection, "" its root.
-	// Two users who see one collection under different URLs get the same key.
+	// Where it lies, as Where tells it: Path is the path inside the collection,
+	// "" its root. For a project it is the project's UUID and "", for a loose
+	// file in a project the project's UUID and the file's name; for the folders
+	// above the projects it is "" and the name. Two users who see one collection
+	// under different URLs get the same key.
 	Collection collfs.UUID
 	Path       string
 
@@ -33,7 +35,8 @@ type Info struct {
 // A Check decides whether a change may go on. It is called just before the
 // change is made, under the lock of the collection, with what the target is at
 // that moment (ok is false when there is nothing). It must not block nor call
-// the FS. Its error is returned as it is.
+// the FS. Its error is returned as it is. For a change of records (a collection
+// made, moved or trashed) it is called under the lock of the project instead.
 type Check func(target Info, ok bool) error
 
 // PutOptions say how a file is written.
@@ -97,12 +100,15 @@ type Usage struct {
 // FileSystem is what a user can do with the site. Names are slash-separated,
 // absolute, clean, in the bytes that the client gave. Every change is durable
 // when the call returns nil. Errors are *fs.PathError or match the list in
-// collfs; a missing file is fs.ErrNotExist itself in an *fs.PathError. All methods may be called
-// concurrently. *FS implements it.
+// collfs; a missing file is fs.ErrNotExist itself in an *fs.PathError. Where a
+// name is to be made and its parent is missing, the error is ErrNoParent, in an
+// *fs.PathError with the parent's name; it matches fs.ErrNotExist too. What the
+// user may not read does not exist for him. What he may read but not change is
+// collfs.ErrReadOnly. All methods may be called concurrently. *FS implements it.
 type FileSystem interface {
 	Stat(ctx context.Context, name string) (Info, error)
 	// Where tells the collection and path of a name that need not exist; its
-	// parent must. It is the key for locks.
+	// parent must (else ErrNoParent). It is the key for locks: see Info.
 	Where(ctx context.Context, name string) (collection collfs.UUID, path string, err error)
 	List(ctx context.Context, name string) (Listing, error)
 	// Count counts the members of a tree, name itself included, up to limit.

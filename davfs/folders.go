@@ -1,0 +1,235 @@
+//go:build collfsready
+
+package davfs
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+
+	"keepdav/collfs"
+)
+
+// A child is what a name in a project is, as far as resolving needs it.
+type child struct {
+	kind childKind
+	uuid collfs.UUID
+}
+
+type childKind uint8
+
+const (
+	noChild childKind = iota // there is nothing of that name
+	isCollection
+	isProject
+)
+
+func childOf(e collfs.Entry) child {
+	switch {
+	case e.Collection != nil:
+		return child{isCollection, e.Collection.UUID}
+	case e.Project != nil:
+		return child{isProject, e.Project.UUID}
+	}
+	return child{}
+}
+
+// byID is the key under which names.by UUID are cached, as if they lay in one project.
+const byID collfs.UUID = "by_id"
+
+// folderCache remembers what names in projects are, also that they are nothing.
+// An entry goes when an event or a change of ours concerns its project. What was
+// asked before a drop is not stored after it: gen tells.
+type folderCache struct {
+	mu      sync.RWMutex // guards the fields below, and the fields of each folder
+	folders map[collfs.UUID]*folder
+	gen     uint64 // counts drops
+}
+
+type folder struct {
+	names    map[string]child
+	folded   map[string]string // foldName → the one name that has it; ambiguous ones are ""
+	loose    child
+	hasLoose bool // loose is known
+}
+
+// Bounds of the cache. At the bound it starts anew: it is a cache, and refills
+// at the cost of one indexed query a name.
+const (
+	maxFolders     = 50_000
+	maxFolderNames = 200_000
+)
+
+func (c *folderCache) init() { c.folders = map[collfs.UUID]*folder{} }
+
+func (c *folderCache) get(project collfs.UUID, name string) (k child, gen uint64, ok bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if f := c.folders[project]; f != nil {
+		k, ok = f.names[name]
+	}
+	return k, c.gen, ok
+}
+
+func (c *folderCache) put(project collfs.UUID, name string, k child, gen uint64) {
+	c.update(project, gen, func(f *folder) {
+		if f.names == nil || len(f.names) >= maxFolderNames {
+			f.names = map[string]child{}
+		}
+		f.names[strings.Clone(name)] = k
+	})
+}
+
+func (c *folderCache) update(project collfs.UUID, gen uint64, change func(*folder)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gen != gen {
+		return
+	}
+	f := c.folders[project]
+	if f == nil {
+		if len(c.folders) >= maxFolders {
+			clear(c.folders)
+		}
+		f = new(folder)
+		c.folders[project] = f
+	}
+	change(f)
+}
+
+func (c *folderCache) drop(project collfs.UUID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gen++
+	delete(c.folders, project)
+}
+
+// child finds what is called exactly name in a project.
+func (s *Site) child(ctx context.Context, project collfs.UUID, name string) (child, error) {
+	k, gen, ok := s.names.get(project, name)
+	if ok {
+		return k, nil
+	}
+	e, err := s.conf.Folders.Lookup(ctx, project, name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return child{}, err
+	}
+	if err == nil {
+		k = childOf(e)
+	}
+	s.names.put(project, name, k, gen)
+	return k, nil
+}
+
+// foldedName finds the one name in a project that equals name after folding.
+func (s *Site) foldedName(ctx context.Context, project collfs.UUID, name string, foldCase bool) (string, bool, error) {
+	s.names.mu.RLock()
+	f, gen := s.names.folders[project], s.names.gen
+	var folded map[string]string
+	if f != nil {
+		folded = f.folded
+	}
+	s.names.mu.RUnlock()
+	if folded == nil {
+		entries, err := s.conf.Folders.List(ctx, project)
+		if err != nil {
+			return "", false, err
+		}
+		folded = make(map[string]string, len(entries))
+		for _, e := range entries {
+			for _, key := range foldKeys(e.Name) {
+				if old, ok := folded[key]; ok && old != e.Name {
+					folded[key] = "" // ambiguous
+				} else {
+					folded[key] = e.Name
+				}
+			}
+		}
+		s.names.update(project, gen, func(f *folder) { f.folded = folded })
+	}
+	real := folded["n"+norm.NFC.String(name)]
+	if real == "" && foldCase {
+		real = folded["c"+foldCaseOf(name)]
+	}
+	return real, real != "", nil
+}
+
+func foldKeys(name string) [2]string {
+	return [2]string{"n" + norm.NFC.String(name), "c" + foldCaseOf(name)}
+}
+
+func foldCaseOf(name string) string { return norm.NFC.String(cases.Fold().String(norm.NFC.String(name))) }
+
+// mayFold reports whether a name that does not exist as given may be meant for another.
+func mayFold(name string, c Client) bool {
+	if c.FoldCase {
+		return true
+	}
+	for i := range len(name) {
+		if name[i] >= 0x80 {
+			return true
+		}
+	}
+	return false
+}
+
+// accessCache remembers levels for accessTTL.
+type accessCache struct {
+	mu     sync.RWMutex // guards the fields below
+	levels map[accessKey]accessLevel
+	gen    uint64 // counts clears
+}
+
+type accessKey struct{ user, id collfs.UUID }
+
+type accessLevel struct {
+	level collfs.Level
+	until time.Time
+}
+
+const maxLevels = 100_000
+
+func (c *accessCache) init() { c.levels = map[accessKey]accessLevel{} }
+
+func (c *accessCache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gen++
+	clear(c.levels)
+}
+
+// level says what the user may do with a record.
+func (f *FS) level(ctx context.Context, id collfs.UUID) (collfs.Level, error) {
+	c := &f.site.access
+	key := accessKey{f.user.UUID, id}
+	c.mu.RLock()
+	v, ok := c.levels[key]
+	gen := c.gen
+	c.mu.RUnlock()
+	now := time.Now()
+	if ok && now.Before(v.until) {
+		return v.level, nil
+	}
+	level, err := f.site.conf.Folders.Access(ctx, f.user.UUID, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		level, err = collfs.NoAccess, nil
+	}
+	if err != nil {
+		return collfs.NoAccess, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gen == gen {
+		if len(c.levels) >= maxLevels {
+			clear(c.levels)
+		}
+		c.levels[key] = accessLevel{level, now.Add(accessTTL)}
+	}
+	return level, nil
+}

@@ -1,0 +1,196 @@
+//go:build collfsready
+
+package davfs
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"keepdav/collfs"
+)
+
+// shares is what others share with one user, arranged for /shared.
+type shares struct {
+	owners  map[string]collfs.UUID         // folder → whose it is
+	byOwner map[collfs.UUID][]collfs.Entry // what is in it
+	direct  map[string]collfs.Entry        // what has no owner whom the user may know
+	until   time.Time
+}
+
+// shareCache keeps shares for accessTTL, by user: /shared is walked with one
+// request for each part of a path.
+type shareCache struct {
+	mu    sync.Mutex // guards users
+	users map[collfs.UUID]*shares
+}
+
+func (c *shareCache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.users)
+}
+
+func (f *FS) shared(ctx context.Context) (*shares, error) {
+	c := &f.site.shares
+	now := time.Now()
+	c.mu.Lock()
+	sh := c.users[f.user.UUID]
+	c.mu.Unlock()
+	if sh != nil && now.Before(sh.until) {
+		return sh, nil
+	}
+	entries, err := f.site.conf.Folders.Shared(ctx, f.user.UUID)
+	if err != nil {
+		return nil, err
+	}
+	users, err := f.site.conf.Folders.Users(ctx, f.user.UUID)
+	if err != nil {
+		return nil, err
+	}
+	sh = arrangeShares(entries, users)
+	sh.until = now.Add(accessTTL)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.users == nil || len(c.users) > 10_000 {
+		c.users = map[collfs.UUID]*shares{}
+	}
+	c.users[f.user.UUID] = sh
+	return sh, nil
+}
+
+// arrangeShares makes a folder for each owner, with the name that people know
+// him by; two of the same name get their login names added.
+func arrangeShares(entries []collfs.Entry, users []collfs.User) *shares {
+	sh := &shares{
+		owners:  map[string]collfs.UUID{},
+		byOwner: map[collfs.UUID][]collfs.Entry{},
+		direct:  map[string]collfs.Entry{},
+	}
+	known := map[collfs.UUID]collfs.User{}
+	times := map[string]int{}
+	for _, u := range users {
+		known[u.UUID] = u
+		times[displayName(u)]++
+	}
+	for _, e := range entries {
+		if strings.Contains(e.Name, "/") {
+			continue
+		}
+		owner := ownerOf(e)
+		if u, ok := known[owner]; ok {
+			name := displayName(u)
+			if times[name] > 1 {
+				name += " (" + u.Name + ")"
+			}
+			sh.owners[name] = owner
+			sh.byOwner[owner] = append(sh.byOwner[owner], e)
+			continue
+		}
+		name := e.Name
+		if _, taken := sh.direct[name]; taken {
+			name += " (" + string(childOf(e).uuid) + ")"
+		}
+		sh.direct[name] = e
+	}
+	for name, e := range sh.direct {
+		if _, taken := sh.owners[name]; taken {
+			delete(sh.direct, name)
+			sh.direct[name+" ("+string(childOf(e).uuid)+")"] = e
+		}
+	}
+	return sh
+}
+
+func displayName(u collfs.User) string {
+	if u.FullName == "" || strings.Contains(u.FullName, "/") || u.FullName == "." || u.FullName == ".." {
+		return u.Name
+	}
+	return u.FullName
+}
+
+func ownerOf(e collfs.Entry) collfs.UUID {
+	if e.Collection != nil {
+		return e.Collection.Owner
+	}
+	if e.Project != nil {
+		return e.Project.Owner
+	}
+	return ""
+}
+
+// visibleUser finds a user by login name among those that f's user may see.
+func (f *FS) visibleUser(ctx context.Context, login string) (collfs.User, error) {
+	u, err := f.site.conf.Folders.UserByName(ctx, login)
+	if err != nil {
+		return u, err
+	}
+	if u.UUID == f.user.UUID || f.user.Admin {
+		return u, nil
+	}
+	users, err := f.site.conf.Folders.Users(ctx, f.user.UUID)
+	if err != nil {
+		return u, err
+	}
+	if !slices.ContainsFunc(users, func(v collfs.User) bool { return v.UUID == u.UUID }) {
+		return u, fs.ErrNotExist
+	}
+	return u, nil
+}
+
+// findPDH finds a collection that the user may read by its content.
+func (f *FS) findPDH(ctx context.Context, pdh collfs.PDH) (collfs.UUID, int, error) {
+	c := &f.site.pdhs
+	key := pdhKey{f.user.UUID, pdh}
+	now := time.Now()
+	c.mu.Lock()
+	v, ok := c.found[key]
+	c.mu.Unlock()
+	if ok && now.Before(v.until) {
+		return v.uuid, v.version, nil
+	}
+	uuid, version, err := f.site.conf.Folders.FindPDH(ctx, f.user.UUID, pdh)
+	if err != nil {
+		return "", 0, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.found == nil || len(c.found) > 10_000 {
+		c.found = map[pdhKey]pdhFound{}
+	}
+	c.found[key] = pdhFound{uuid, version, now.Add(accessTTL)}
+	return uuid, version, nil
+}
+
+// pdhCache keeps what FindPDH found, for accessTTL. Version 0, the present
+// state, is not safe to keep over a change of the collection: notice drops it.
+type pdhCache struct {
+	mu    sync.Mutex // guards found
+	found map[pdhKey]pdhFound
+}
+
+type pdhKey struct {
+	user collfs.UUID
+	pdh  collfs.PDH
+}
+
+type pdhFound struct {
+	uuid    collfs.UUID
+	version int
+	until   time.Time
+}
+
+func (c *pdhCache) drop(id collfs.UUID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for k, v := range c.found {
+		if v.uuid == id {
+			delete(c.found, k)
+		}
+	}
+}
+

@@ -1,0 +1,146 @@
+//go:build collfsready
+
+package davfs
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"keepdav/collfs"
+)
+
+// Config is what a Site is made of. Files, Folders and Catalog must be set and
+// belong together.
+type Config struct {
+	Files   *collfs.FS
+	Folders collfs.Folders
+	Catalog collfs.Catalog
+
+	// Side keeps what Apple clients litter; nil: it is stored like other files.
+	Side  SideStore
+	Apple ApplePolicy
+
+	// Space tells how much the store holds and how much more fits; nil: unknown.
+	Space func(ctx context.Context) (Usage, error)
+
+	// NewUUID makes the UUID of a new collection.
+	NewUUID func() collfs.UUID
+
+	Log zerolog.Logger
+}
+
+// A Site is what the users of one process share: the caches of names and
+// levels. Close it before the collfs.FS under it.
+type Site struct {
+	conf    Config
+	names   folderCache
+	access  accessCache
+	sums    sumCache
+	side    sideIndex
+	records recordCache
+	stop    func()
+
+	mu    sync.Mutex // guards locks
+	locks map[collfs.UUID]*folderLock
+}
+
+type folderLock struct {
+	mu    sync.Mutex // held while a record in the project changes
+	users int        // guarded by Site.mu
+}
+
+// NewSite returns a site over a store.
+func NewSite(conf Config) (*Site, error) {
+	if conf.Files == nil || conf.Folders == nil || conf.Catalog == nil || conf.NewUUID == nil {
+		return nil, errors.New("davfs: Files, Folders, Catalog and NewUUID must be set")
+	}
+	if conf.Side == nil {
+		conf.Apple = AppleStore
+	}
+	s := &Site{conf: conf, locks: map[collfs.UUID]*folderLock{}}
+	s.names.init()
+	s.access.init()
+	s.sums.init()
+	s.stop = conf.Catalog.Watch(s.notice)
+	return s, nil
+}
+
+// Close ends the subscription to the catalog's events.
+func (s *Site) Close() { s.stop() }
+
+// User returns the site as u sees it. It is cheap; an FS may be made for each request.
+func (s *Site) User(u collfs.User) *FS { return &FS{site: s, user: u} }
+
+// notice empties what an event of the catalog makes doubtful.
+func (s *Site) notice(e collfs.Event) {
+	s.records.drop(e.UUID)
+	if e.Kind == collfs.ContentChanged {
+		return
+	}
+	s.forget(e.UUID, e.Owner, e.OldOwner)
+	if e.Kind != collfs.Created {
+		// A record that moved or went takes what lies below it along.
+		s.names.drop(byID)
+		s.access.clear()
+	}
+}
+
+// forget drops the cached names of projects, after a change of their records.
+func (s *Site) forget(projects ...collfs.UUID) {
+	for _, p := range projects {
+		if p != "" {
+			s.names.drop(p)
+		}
+	}
+}
+
+// lockFolders locks the records of projects against other changes of this
+// process; the catalog's rule that names are unique has the last word.
+func (s *Site) lockFolders(projects ...collfs.UUID) (unlock func()) {
+	slices.Sort(projects)
+	projects = slices.Compact(projects)
+	s.mu.Lock()
+	held := make([]*folderLock, len(projects))
+	for i, p := range projects {
+		l := s.locks[p]
+		if l == nil {
+			l = new(folderLock)
+			s.locks[p] = l
+		}
+		l.users++
+		held[i] = l
+	}
+	s.mu.Unlock()
+	for _, l := range held {
+		l.mu.Lock()
+	}
+	return func() {
+		for _, l := range held {
+			l.mu.Unlock()
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for i, p := range projects {
+			if held[i].users--; held[i].users == 0 {
+				delete(s.locks, p)
+			}
+		}
+	}
+}
+
+// An FS is the site as one user sees it. It implements FileSystem.
+type FS struct {
+	site *Site
+	user collfs.User
+}
+
+var _ FileSystem = (*FS)(nil)
+
+// accessTTL is for how long an access level is remembered: a revoked grant acts
+// within this time.
+const accessTTL = time.Second
