@@ -24,6 +24,15 @@ type LockPlace struct {
 	Name string // the name in the site of whoever asks
 }
 
+// parent is the place of the collection that p is a member of.
+func (p LockPlace) parent() LockPlace {
+	up := LockPlace{Tree: p.Tree, Path: parentOf(p.Path), Name: parentOf(p.Name)}
+	if p.Tree == "" || p.Path == "/" {
+		return LockPlace{Path: up.Name, Name: up.Name}
+	}
+	return up
+}
+
 // A Lock is a granted lock. It is a value.
 type Lock struct {
 	Token    string
@@ -31,6 +40,7 @@ type Lock struct {
 	User     string // who was authenticated when it was granted
 	Owner    string // the <owner> element's content, as the client wrote it
 	Infinite bool   // depth
+	Dir      bool   // the root is a collection
 	Shared   bool
 	Timeout  time.Duration
 	Expires  time.Time
@@ -304,9 +314,8 @@ type Touch int8
 
 // What a request touches of a place.
 const (
-	TouchSelf   Touch = iota // content or properties
-	TouchMember              // which members a collection has: the locks on it, of any depth
-	TouchTree                // it and all below it
+	TouchSelf Touch = iota // its content, its properties, or which members it has
+	TouchTree              // it and all below it
 )
 
 // Require reports whether user, having submitted tokens, may touch p: nil, or a
@@ -457,8 +466,9 @@ func (m *Locks) coveringLocked(p LockPlace, f func(*lockEntry) bool) {
 	if !chain(p.Tree, p.Path, true) || p.Tree == "" || p.Name == "" {
 		return
 	}
-	// Above the collection are projects, which lie in no tree.
-	chain("", p.Name, false)
+	// Above the collection are projects, which lie in no tree. The root of a
+	// collection may show as a project: its loose files.
+	chain("", p.Name, p.Path == "/")
 }
 
 // belowLocked calls f for each live lock strictly below p. m.mu must be held,

@@ -1,0 +1,481 @@
+package dav
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"keepdav/collfs"
+	"keepdav/davfs"
+)
+
+// A Session is whom a request acts for and what they see.
+type Session struct {
+	FS   davfs.FileSystem
+	User string // stable and unique: locks belong to it
+}
+
+// LockMode says what locks do.
+type LockMode int8
+
+// The lock modes.
+const (
+	LocksEnforced LockMode = iota // a locked resource needs its token
+	LocksAdvisory                 // locks are granted and shown, and stop nobody
+	LocksOff                      // class 1 only; Finder then mounts read-only
+)
+
+// Config makes a Handler.
+type Config struct {
+	// Session tells whom an authenticated request acts for. Its error is
+	// answered as one of the file system.
+	Session func(*http.Request) (Session, error)
+
+	Prefix     string // of all paths: "" or like "/dav"
+	Locks      *Locks // needed unless LockMode is LocksOff
+	LockMode   LockMode
+	MaxEntries int          // of a PROPFIND of infinite depth; default 10,000
+	FinderUsed bool         // show Finder the quota properties
+	NoGzip     bool         // never compress listings
+	Lister     http.Handler // answers GET of a collection; default: a plain list of links
+}
+
+// A Handler answers WebDAV requests.
+type Handler struct{ conf Config }
+
+// New returns a handler.
+func New(conf Config) *Handler {
+	if conf.MaxEntries <= 0 {
+		conf.MaxEntries = 10_000
+	}
+	conf.Prefix = strings.TrimSuffix(conf.Prefix, "/")
+	if conf.LockMode == LocksOff {
+		conf.Locks = nil
+	}
+	return &Handler{conf: conf}
+}
+
+// Times and sizes that bound what a client can hold on to.
+const (
+	stallTimeout = 2 * time.Minute // without a byte in either direction
+	drainTimeout = 5 * time.Second
+	drainBytes   = 4 << 20 // of a refused body, so that the client reads the answer
+	copyChunk    = 4 << 20 // of an answer between two deadlines
+)
+
+// Methods lists the methods that the handler knows, for routers that ask.
+var Methods = []string{"OPTIONS", "GET", "HEAD", "PUT", "PATCH", "DELETE", "MKCOL", "COPY", "MOVE", "PROPFIND", "PROPPATCH", "LOCK", "UNLOCK"}
+
+var methods = map[string]func(*request) error{
+	"OPTIONS":   (*request).options,
+	"GET":       (*request).get,
+	"HEAD":      (*request).get,
+	"PUT":       (*request).put,
+	"PATCH":     (*request).patch,
+	"DELETE":    (*request).delete,
+	"MKCOL":     (*request).mkcol,
+	"COPY":      (*request).copyMove,
+	"MOVE":      (*request).copyMove,
+	"PROPFIND":  (*request).propfind,
+	"PROPPATCH": (*request).proppatch,
+	"LOCK":      (*request).lock,
+	"UNLOCK":    (*request).unlock,
+}
+
+// DAVHeader is the DAV header of h. It is wanted on a 401 too: Finder gives up
+// on a server whose refusal does not have it.
+func (h *Handler) DAVHeader() string {
+	if h.conf.LockMode == LocksOff {
+		return "1, 3, sabredav-partialupdate"
+	}
+	return "1, 2, 3, sabredav-partialupdate"
+}
+
+// A request is one request on its way. Its methods answer it or return an
+// error before they wrote anything.
+type request struct {
+	h      *Handler
+	w      http.ResponseWriter
+	r      *http.Request
+	ctx    context.Context
+	fs     davfs.FileSystem
+	user   string
+	quirks Quirks
+	path   Path
+	ifh    *IfHeader
+	tags   map[string]tagState // of paths that the If header is about
+}
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	q := &request{h: h, w: w, r: r, ctx: r.Context(), quirks: QuirksOf(r.UserAgent())}
+	if err := q.serve(); err != nil {
+		q.fail(err)
+	}
+}
+
+func (q *request) serve() error {
+	method := methods[q.r.Method]
+	if method == nil || q.h.conf.Locks == nil && (q.r.Method == "LOCK" || q.r.Method == "UNLOCK") {
+		q.w.Header().Set("Allow", q.allow(allowAny))
+		return fail(http.StatusMethodNotAllowed, nil)
+	}
+	if strings.Contains(q.r.RequestURI, "#") {
+		return errBadPath // a fragment names no resource, and cutting it off would name another
+	}
+	p, err := RequestPath(q.r, q.h.conf.Prefix)
+	if err != nil {
+		if errors.Is(err, errOutside) && q.r.Method == "OPTIONS" {
+			return q.options() // Windows asks each parent
+		}
+		return err
+	}
+	s, err := q.h.conf.Session(q.r)
+	if err != nil {
+		return err
+	}
+	q.fs, q.user, q.path = s.FS, s.User, p
+	if q.quirks.Windows {
+		q.path.Name = q.windowsPath(q.path.Name)
+	}
+	if q.ifh, err = ParseIf(strings.Join(q.r.Header.Values("If"), " ")); err != nil {
+		return err
+	}
+	return method(q)
+}
+
+// fail answers with err. Bodies are those of RFC 4918 or none: old clients
+// trip over others.
+func (q *request) fail(err error) {
+	status := Status(err)
+	q.drain()
+	hd := q.w.Header()
+	hd.Del("ETag")
+	hd.Del("Last-Modified")
+	hd.Del("Content-Type")
+	switch {
+	case status == http.StatusNotFound && q.quirks.Windows:
+		hd.Set("Cache-Control", "no-store")
+	case status == http.StatusServiceUnavailable:
+		hd.Set("Retry-After", "5")
+	case status == http.StatusMethodNotAllowed && hd.Get("Allow") == "":
+		hd.Set("Allow", q.allow(allowAny))
+	}
+	q.logFailure(status, err)
+	if body := q.failureBody(err); body != nil && q.r.Method != http.MethodHead {
+		hd.Set("Content-Type", xmlType)
+		hd.Set("Content-Length", strconv.Itoa(len(body)))
+		q.w.WriteHeader(status)
+		_, _ = q.w.Write(body)
+		return
+	}
+	if status >= 400 {
+		hd.Set("Content-Length", "0")
+	}
+	q.w.WriteHeader(status)
+}
+
+func (q *request) failureBody(err error) []byte {
+	var hrefs []string
+	if le, ok := errors.AsType[*LockedError](err); ok {
+		for _, p := range le.Places {
+			hrefs = append(hrefs, string(appendClientHref(nil, q.h.conf.Prefix, p.Name, false, q.quirks)))
+		}
+		if errors.Is(err, ErrLockConflict) {
+			return errorBody("no-conflicting-lock", hrefs)
+		}
+		return errorBody("lock-token-submitted", hrefs)
+	}
+	if se, ok := errors.AsType[*statusError](err); ok && se.cond != "" {
+		return errorBody(se.cond, nil)
+	}
+	switch {
+	case errors.Is(err, ErrNoSuchLock):
+		return errorBody("lock-token-matches-request-uri", nil)
+	case errors.Is(err, errXMLUnsafe):
+		return errorBody("no-external-entities", nil)
+	}
+	return nil
+}
+
+func (q *request) logFailure(status int, err error) {
+	log := zerolog.Ctx(q.ctx)
+	ev := log.Debug()
+	if status >= 500 {
+		ev = log.Error()
+	}
+	ev.Err(err).Str("method", q.r.Method).Str("path", q.path.Name).Int("status", status).Msg("request failed")
+}
+
+// drain reads what is left of a refused body, up to a bound, so that a client
+// that sends first and reads later gets to see the answer. A client that waits
+// for "100 Continue" has sent nothing and is not asked to.
+func (q *request) drain() {
+	if q.r.Body == nil || q.r.Body == http.NoBody || q.r.ContentLength == 0 || q.r.Header.Get("Expect") != "" {
+		return
+	}
+	rc := http.NewResponseController(q.w)
+	_ = rc.SetReadDeadline(time.Now().Add(drainTimeout))
+	n, err := io.CopyN(io.Discard, q.r.Body, drainBytes)
+	_ = rc.SetReadDeadline(time.Time{})
+	if n == drainBytes || err != nil && err != io.EOF {
+		q.w.Header().Set("Connection", "close")
+	}
+}
+
+// Sets of methods for the Allow header.
+type allowKind int8
+
+const (
+	allowAny allowKind = iota
+	allowFile
+	allowDir
+	allowNone // nothing is there
+)
+
+func (q *request) allow(k allowKind) string {
+	locks := ""
+	if q.h.conf.Locks != nil {
+		locks = ", LOCK, UNLOCK"
+	}
+	switch k {
+	case allowFile:
+		return "OPTIONS, GET, HEAD, PUT, PATCH, DELETE, COPY, MOVE, PROPFIND, PROPPATCH" + locks
+	case allowDir:
+		return "OPTIONS, GET, HEAD, DELETE, COPY, MOVE, PROPFIND, PROPPATCH" + locks
+	case allowNone:
+		if locks != "" {
+			locks = ", LOCK"
+		}
+		return "OPTIONS, PUT, MKCOL" + locks
+	}
+	return "OPTIONS, GET, HEAD, PUT, PATCH, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH" + locks
+}
+
+// notAllowed refuses the method for what is at the path.
+func (q *request) notAllowed(k allowKind) error {
+	q.w.Header().Set("Allow", q.allow(k))
+	return fail(http.StatusMethodNotAllowed, nil)
+}
+
+func (q *request) options() error {
+	k := allowAny
+	if q.fs != nil {
+		switch info, err := q.fs.Stat(q.ctx, q.path.Name); {
+		case err == nil && info.Dir:
+			k = allowDir
+		case err == nil:
+			k = allowFile
+		case errors.Is(err, fs.ErrNotExist):
+			k = allowNone
+		}
+	}
+	hd := q.w.Header()
+	hd.Set("Allow", q.allow(k))
+	hd.Set("DAV", q.h.DAVHeader())
+	hd.Set("MS-Author-Via", "DAV")
+	hd.Set("Accept-Ranges", "bytes")
+	hd.Set("Content-Length", "0")
+	q.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// stat is what is at a name; ok is false when nothing is.
+func (q *request) stat(name string) (info davfs.Info, ok bool, err error) {
+	info, err = q.fs.Stat(q.ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return davfs.Info{}, false, nil
+	}
+	return info, err == nil, err
+}
+
+// place is the key of a name for locks. The name need not exist, but its parent
+// has to.
+func (q *request) place(name string) (LockPlace, error) {
+	coll, path, err := q.fs.Where(q.ctx, name)
+	if err != nil {
+		return LockPlace{}, err
+	}
+	return placeOf(&davfs.Info{Collection: coll, Path: path}, name), nil
+}
+
+// noParent turns "does not exist" into the 409 that creating something without
+// a parent is answered with.
+func noParent(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fail(http.StatusConflict, err)
+	}
+	return err
+}
+
+// A guard decides whether a request may change its target: conditional headers,
+// the If header and locks. It is asked before the body is read and again, by the
+// file system, when the change is made.
+type guard struct {
+	q       *request
+	place   LockPlace
+	parent  LockPlace // of a target that may have to be created
+	touch   Touch
+	headers bool // If-Match and its like are about this target
+	leaves  bool // the target leaves its parent
+	noLocks bool
+	extra   []string // tokens besides the submitted ones
+}
+
+// newGuard makes the guard of a target: what it is, or where it would be.
+func (q *request) newGuard(name string, touch Touch, info davfs.Info, exists bool) (*guard, error) {
+	g := &guard{q: q, touch: touch, headers: true}
+	if exists {
+		g.place = placeOf(&info, name)
+	} else {
+		var err error
+		if g.place, err = q.place(name); err != nil {
+			return nil, err
+		}
+	}
+	g.parent = g.place.parent()
+	return g, nil
+}
+
+// check is a davfs.Check.
+func (g *guard) check(target davfs.Info, ok bool) error {
+	q := g.q
+	cur := Current{Exists: ok}
+	if ok {
+		cur.ETag, cur.ModTime = target.ETag(), target.ModTime
+		if target.ReadOnly {
+			return collfs.ErrReadOnly
+		}
+	}
+	if g.headers {
+		if EvalConditions(q.r.Header, q.r.Method, cur) != Proceed {
+			return collfs.ErrCondition
+		}
+		if !q.ifHolds(g.place.Name, cur.ETag) {
+			return collfs.ErrCondition
+		}
+	}
+	return g.checkLocks(ok)
+}
+
+func (g *guard) checkLocks(exists bool) error {
+	q := g.q
+	if g.noLocks || q.h.conf.Locks == nil || q.h.conf.LockMode != LocksEnforced {
+		return nil
+	}
+	tokens := q.ifh.Tokens()
+	if len(g.extra) > 0 {
+		tokens = append(g.extra, tokens...)
+	}
+	if err := q.h.conf.Locks.Require(q.user, tokens, g.place, g.touch); err != nil {
+		return err
+	}
+	if exists && !g.leaves {
+		return nil
+	}
+	return q.h.conf.Locks.Require(q.user, tokens, g.parent, TouchSelf)
+}
+
+// tagState is what the If header's conditions about a path are compared with.
+type tagState struct {
+	etag  string
+	place LockPlace
+	known bool // the place is
+}
+
+// maxTags bounds how many resources one If header may be about.
+const maxTags = 100
+
+// prepareIf looks up the resources that the If header is about, so that later
+// evaluations need no file system.
+func (q *request) prepareIf(own string) error {
+	if q.ifh == nil || q.tags != nil {
+		return nil
+	}
+	q.tags = map[string]tagState{}
+	paths := []string{own}
+	for _, l := range q.ifh.lists {
+		if p, ok := q.resolveTag(l.tag); l.tagged && ok {
+			paths = append(paths, p)
+		}
+	}
+	for _, p := range paths {
+		if _, ok := q.tags[p]; ok {
+			continue
+		}
+		if len(q.tags) == maxTags {
+			return errBadIf
+		}
+		var s tagState
+		if info, ok, err := q.stat(p); err != nil && !errors.Is(err, collfs.ErrNotDir) {
+			return err
+		} else if ok {
+			s.etag = info.ETag()
+		}
+		var err error
+		s.place, err = q.place(p)
+		s.known = err == nil
+		q.tags[p] = s
+	}
+	return nil
+}
+
+func (q *request) resolveTag(tag string) (string, bool) {
+	p, err := ParseDestination(tag, q.h.conf.Prefix)
+	if err != nil {
+		return "", false
+	}
+	if q.quirks.Windows {
+		p.Name = fromWindowsPath(p.Name)
+	}
+	return p.Name, true
+}
+
+// ifHolds evaluates the If header for a request to name, whose entity tag is
+// etag at this moment. It calls no file system.
+func (q *request) ifHolds(name, etag string) bool {
+	return q.ifh.Eval(name, q.resolveTag, ifState{q, name, etag})
+}
+
+type ifState struct {
+	q    *request
+	name string
+	etag string
+}
+
+func (s ifState) CurrentETag(path string) string {
+	if path == s.name {
+		return s.etag
+	}
+	return s.q.tags[path].etag
+}
+
+func (s ifState) TokenCovers(token, path string) bool {
+	st := s.q.tags[path]
+	return st.known && s.q.h.conf.Locks != nil && s.q.h.conf.Locks.TokenCovers(token, st.place)
+}
+
+// preflight asks the guard of the request's own target before anything is done.
+func (q *request) preflight(g *guard, info davfs.Info, exists bool) error {
+	if err := q.prepareIf(g.place.Name); err != nil {
+		return err
+	}
+	return g.check(info, exists)
+}
+
+// created answers a request that made (201) or replaced (204) something.
+func (q *request) created(created bool) {
+	if created {
+		q.w.Header().Set("Content-Length", "0")
+		q.w.WriteHeader(http.StatusCreated)
+		return
+	}
+	q.w.WriteHeader(http.StatusNoContent)
+}
