@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base32"
 	"errors"
@@ -19,26 +20,17 @@ import (
 	"keepdav/collfs"
 	"keepdav/davfs"
 	"keepdav/web/auth"
+	"keepdav/web/dav"
 )
 
-// A DAVRequest is a request for the site, with what the protocol needs besides.
-type DAVRequest struct {
-	User   collfs.User
-	FS     davfs.FileSystem
-	Prefix string // of the URL, that is not part of names in FS: "" or "/c=ID"
-}
-
-// Config is what a Handler is made of. Auth, Site and DAV must be set.
+// Config is what a Handler is made of. Auth and Site must be set.
 type Config struct {
 	Auth *auth.Authenticator
 	// Site returns the site as a user sees it.
 	Site func(collfs.User) davfs.FileSystem
-	// DAV answers a request, and reports the failure that it answered with, if
-	// any, for the log.
-	DAV func(http.ResponseWriter, *http.Request, DAVRequest) error
-	// Page answers what a browser asks for: GET of a directory, and POST. It
-	// reports false when it leaves the request to DAV.
-	Page func(http.ResponseWriter, *http.Request, DAVRequest) (bool, error)
+	// DAV is what the protocol's handler is made of; its Session, Prefix and
+	// Lister are filled in.
+	DAV dav.Config
 	// Public are pages that everybody may see, by their exact path.
 	Public map[string]http.Handler
 
@@ -59,6 +51,7 @@ type Config struct {
 // A Handler is the root handler of a server. All methods may be called concurrently.
 type Handler struct {
 	conf   Config
+	dav    *dav.Handler
 	origin *http.CrossOriginProtection
 	idBase string
 	ids    atomic.Uint64
@@ -74,6 +67,7 @@ func NewHandler(conf Config) *Handler {
 	rand.Read(raw)
 	return &Handler{
 		conf:   conf,
+		dav:    davHandler(conf.DAV, ""),
 		origin: http.NewCrossOriginProtection(),
 		idBase: strings.ToLower(base32.StdEncoding.EncodeToString(raw)) + "-",
 	}
@@ -142,11 +136,11 @@ func (h *Handler) route(w *response, r *http.Request, client netip.Addr, secure 
 		w.fail(http.StatusForbidden, "cross-origin", "the request comes from a page of another origin")
 		return
 	}
-	req := DAVRequest{}
+	req := &session{w: w}
 	header := r.Header.Get("Authorization")
 	if strings.HasPrefix(path, "/c=") {
 		var token string
-		req.Prefix, token = shortForm(path)
+		req.prefix, token = shortForm(path)
 		if token != "" {
 			header = "Bearer " + token
 		}
@@ -157,7 +151,7 @@ func (h *Handler) route(w *response, r *http.Request, client netip.Addr, secure 
 		return
 	}
 	w.user = user.Name
-	req.User = user
+	req.user = user
 	if path == "/metrics" && h.conf.AdminMetrics {
 		if !user.Admin {
 			w.fail(http.StatusForbidden, "permission", "only administrators may see this")
@@ -166,19 +160,21 @@ func (h *Handler) route(w *response, r *http.Request, client netip.Addr, secure 
 		h.conf.Metrics.Handler().ServeHTTP(w, r)
 		return
 	}
-	req.FS = h.conf.Site(user)
-	if req.Prefix != "" {
-		id, _, _ := strings.Cut(strings.TrimPrefix(req.Prefix, "/c="), "/")
-		req.FS = below(req.FS, "/by_id/"+shortID(id))
+	req.fs = h.conf.Site(user)
+	if req.prefix != "" {
+		id, _, _ := strings.Cut(strings.TrimPrefix(req.prefix, "/c="), "/")
+		req.fs = below(req.fs, "/by_id/"+shortID(id))
 	}
-	if h.conf.Page != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodPost) {
-		done, err := h.conf.Page(w, r, req)
-		if done {
-			w.err = err
-			return
-		}
+	r = r.WithContext(context.WithValue(r.Context(), sessionKey{}, req))
+	handler := h.dav
+	if req.prefix != "" {
+		handler = davHandler(h.conf.DAV, req.prefix)
 	}
-	w.err = h.conf.DAV(w, r, req)
+	if r.Method == http.MethodPost {
+		w.err = req.act(w, r, handler)
+		return
+	}
+	handler.ServeHTTP(w, r)
 }
 
 // davHeaders are the headers that tell a client that this is a WebDAV server; Finder

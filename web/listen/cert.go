@@ -109,6 +109,9 @@ func (k *Keeper) Fingerprint() string {
 func (k *Keeper) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
+		// Named here because http.Server sets up HTTP/2 once, and Serve, when it
+		// comes before ServeTLS, does so only if it sees this.
+		NextProtos: []string{"h2", "http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return k.now.Load(), nil
 		},

@@ -1,0 +1,328 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/term"
+
+	"keepdav/web"
+	"keepdav/web/auth"
+	"keepdav/web/connect"
+	"keepdav/web/dav"
+	"keepdav/web/listen"
+)
+
+type serveCmd struct {
+	Listen string `default:"127.0.0.1:8080" env:"KEEPDAV_LISTEN" placeholder:"ADDR" help:"Address and port for http and https."`
+	Public bool   `env:"KEEPDAV_PUBLIC" help:"Allow an address that other machines can reach. They have to use https then."`
+
+	TLSCert       string         `name:"tls-cert" env:"KEEPDAV_TLS_CERT" type:"path" placeholder:"FILE" group:"Security" help:"Certificate chain (PEM). Default: one of our own, in STORE/tls."`
+	TLSKey        string         `name:"tls-key" env:"KEEPDAV_TLS_KEY" type:"path" placeholder:"FILE" group:"Security" help:"Its key, when it is not in the same file. SIGHUP reads both again."`
+	TLSName       []string       `name:"tls-name" env:"KEEPDAV_TLS_NAME" placeholder:"HOST" group:"Security" help:"More names for our own certificate."`
+	InsecureHTTP  bool           `name:"insecure-http" env:"KEEPDAV_INSECURE_HTTP" group:"Security" help:"With --public: accept passwords and data in the clear, too."`
+	TrustProxy    []netip.Prefix `env:"KEEPDAV_TRUST_PROXY" placeholder:"CIDR" group:"Security" help:"Believe X-Forwarded-For and X-Forwarded-Proto from these addresses."`
+	AdminPassword string         `env:"KEEPDAV_ADMIN_PASSWORD" hidden:"" help:"Password of the user admin, when the first start makes it."`
+
+	LogLevel      zerolog.Level `default:"info" env:"KEEPDAV_LOG_LEVEL" group:"Logging" help:"debug, info, warn or error."`
+	LogFormat     string        `default:"auto" enum:"auto,console,json" env:"KEEPDAV_LOG_FORMAT" group:"Logging" help:"console, json, or auto: console on a terminal."`
+	AccessLog     web.AccessLog `default:"all" env:"KEEPDAV_ACCESS_LOG" group:"Logging" help:"Which requests to log: all, errors or off."`
+	MetricsListen string        `env:"KEEPDAV_METRICS_LISTEN" placeholder:"ADDR" group:"Logging" help:"Serve /metrics and /debug/pprof on this address, to everybody who reaches it."`
+
+	MaxConnections int           `default:"4096" env:"KEEPDAV_MAX_CONNECTIONS" group:"Limits" help:"Connections at once; more wait."`
+	DirectoryCache bytesFlag     `default:"256MiB" env:"KEEPDAV_DIRECTORY_CACHE" group:"Limits" help:"Memory for collections that are loaded but not in use."`
+	SpoolBudget    bytesFlag     `default:"4GiB" env:"KEEPDAV_SPOOL_BUDGET" group:"Limits" help:"Bytes that may wait to be hashed; uploads slow down above it."`
+	MaxLocks       int           `default:"10000" env:"KEEPDAV_MAX_LOCKS" group:"Limits" help:"WebDAV locks that one user may hold."`
+	LockTimeout    time.Duration `default:"1h" env:"KEEPDAV_LOCK_TIMEOUT" group:"Limits" help:"Longest time a lock is given for; clients renew it."`
+	MaxEntries     int           `default:"10000" env:"KEEPDAV_MAX_ENTRIES" group:"Limits" help:"Entries in the answer to a PROPFIND of infinite depth."`
+	StopGrace      time.Duration `default:"30s" env:"KEEPDAV_STOP_GRACE" group:"Limits" help:"How long requests under way may take to finish when the server is told to stop."`
+
+	Locks       string `default:"enforce" enum:"enforce,advisory,off" env:"KEEPDAV_LOCKS" group:"Clients" help:"enforce, advisory or off. Without locks Finder mounts read-only."`
+	AppleFiles  string `default:"hide" enum:"hide,store,discard" env:"KEEPDAV_APPLE_FILES" group:"Clients" help:"What becomes of ._* and .DS_Store: hide keeps them beside the collection, for Apple clients only."`
+	FinderQuota bool   `env:"KEEPDAV_FINDER_QUOTA" group:"Clients" help:"Tell Finder how much space is left. Some versions of macOS then take 90 s to mount."`
+}
+
+func (c *serveCmd) Help() string {
+	return `Examples:
+  keep-dav                                             on this machine only
+  keep-dav serve --listen :8443 --public               for other machines, by https
+  KEEPDAV_ADMIN_PASSWORD=… keep-dav serve --store /srv/keep
+
+SIGTERM or SIGINT stops it: requests under way are finished, then it reports and
+leaves. A second one makes it leave at once; no acknowledged change is lost by that.
+SIGHUP reads the certificate again.`
+}
+
+// errCut says that the server left before it had finished.
+var errCut = errors.New("left at once, as told; what was acknowledged is safe and will be sorted out at the next start")
+
+func (c *serveCmd) Run(root *cli) (err error) {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	listener, err := c.listener()
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	log, lines := c.logger()
+	defer lines.Close()
+	conf := storeConfig{
+		Dir: root.Store, Create: true, Serving: true, URL: localURL(listener.Addr()), Log: log,
+		TreeBytes: int64(c.DirectoryCache), SpoolBudget: int64(c.SpoolBudget),
+		Apple: c.AppleFiles,
+	}
+	s, err := openStore(ctx, conf)
+	if err != nil {
+		return err
+	}
+	password, err := s.firstUser(ctx, c.AdminPassword)
+	if err != nil {
+		return errors.Join(err, s.close(ctx))
+	}
+	srv, err := c.start(ctx, s, listener, log)
+	if err != nil {
+		return errors.Join(err, s.close(ctx))
+	}
+	c.greet(s, srv, listener.Addr(), password)
+	notify("READY=1")
+	err = srv.wait(signals)
+	notify("STOPPING=1")
+	return errors.Join(err, srv.stop(signals, c.StopGrace))
+}
+
+// listener listens, unless the address is one that needs --public. systemd may
+// have listened already.
+func (c *serveCmd) listener() (net.Listener, error) {
+	if l, err := inherited(); l != nil || err != nil {
+		return l, err
+	}
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("--listen %s: %w", c.Listen, err)
+	}
+	if !c.Public && !isLoopback(host) {
+		return nil, fmt.Errorf("--listen %s would let other machines in: add --public if you want that, or use 127.0.0.1", c.Listen)
+	}
+	return net.Listen("tcp", c.Listen)
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.Unmap().IsLoopback()
+}
+
+// logger makes the logger. Lines for a terminal go out at once, others are gathered.
+func (c *serveCmd) logger() (zerolog.Logger, *web.LineBuffer) {
+	zerolog.TimeFieldFormat = zerolog.TimeFormatUnixMs
+	console := c.LogFormat == "console" || c.LogFormat == "auto" && term.IsTerminal(int(os.Stderr.Fd()))
+	lines := web.NewLineBuffer(os.Stderr)
+	if console {
+		out := zerolog.ConsoleWriter{Out: lines, TimeFormat: time.DateTime, NoColor: !term.IsTerminal(int(os.Stderr.Fd()))}
+		return zerolog.New(zerolog.SyncWriter(out)).Level(c.LogLevel).With().Timestamp().Logger(), lines
+	}
+	zerolog.TimeFieldFormat = time.RFC3339Nano
+	return zerolog.New(lines).Level(c.LogLevel).With().Timestamp().Logger(), lines
+}
+
+// A server is what runs between start and stop.
+type server struct {
+	s       *store
+	handler *web.Handler
+	web     *web.Server
+	control *controlServer
+	metrics *http.Server
+	keeper  *listen.Keeper
+	log     zerolog.Logger
+	cancel  context.CancelFunc
+	tasks   tasks
+}
+
+func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zerolog.Logger) (_ *server, err error) {
+	keeper, err := c.keeper(s.dir, l.Addr())
+	if err != nil {
+		return nil, err
+	}
+	locks, err := dav.NewLocks(ctx, dav.LockConfig{MaxTimeout: c.LockTimeout, PerUser: c.MaxLocks, Store: s.locks()})
+	if err != nil {
+		return nil, err
+	}
+	srv := &server{s: s, keeper: keeper, log: log}
+	metrics := web.NewMetrics()
+	s.measure(metrics.Registry)
+	authn := auth.New(s.accounts(), 0)
+	s.onAccountChange(authn.Forget)
+	srv.handler = web.NewHandler(web.Config{
+		Auth: authn,
+		Site: s.user,
+		DAV: dav.Config{
+			Locks: locks, LockMode: lockModes[c.Locks], MaxEntries: c.MaxEntries, FinderUsed: c.FinderQuota,
+		},
+		Public: map[string]http.Handler{
+			"/connect":        connect.Page(keeper.CA, !c.Public || c.InsecureHTTP),
+			"/connect/ca.pem": authority(keeper.CA),
+		},
+		Metrics: metrics, Log: log, AccessLog: c.AccessLog,
+		RequireTLS: c.Public && !c.InsecureHTTP, Proxies: c.TrustProxy, AdminMetrics: true,
+	})
+	if srv.control, err = serveControl(s, log); err != nil {
+		return nil, err
+	}
+	if c.MetricsListen != "" {
+		if srv.metrics, err = serveMetrics(c.MetricsListen, metrics); err != nil {
+			srv.control.stop(ctx)
+			return nil, err
+		}
+	}
+	ctx, srv.cancel = context.WithCancel(ctx)
+	srv.tasks = tasks{log: log}
+	srv.background(ctx)
+	srv.web = web.Serve(l, keeper, srv.handler, listen.Limits{Connections: c.MaxConnections}, log)
+	srv.handler.SetReady(true)
+	return srv, nil
+}
+
+var lockModes = map[string]dav.LockMode{"enforce": dav.LocksEnforced, "advisory": dav.LocksAdvisory, "off": dav.LocksOff}
+
+func authority(ca string) http.Handler {
+	if ca == "" {
+		return http.NotFoundHandler()
+	}
+	return connect.Authority(ca)
+}
+
+func (c *serveCmd) keeper(dir string, addr net.Addr) (*listen.Keeper, error) {
+	if c.TLSCert != "" {
+		return listen.FromFiles(c.TLSCert, c.TLSKey)
+	}
+	names := c.TLSName
+	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+		names = listen.Names(names...)
+	} else {
+		names = append([]string{"localhost", "127.0.0.1", "::1"}, names...)
+	}
+	return listen.SelfSigned(filepath.Join(dir, "tls"), names)
+}
+
+// wait returns when the server is to stop.
+func (srv *server) wait(signals <-chan os.Signal) error {
+	for {
+		select {
+		case sig := <-signals:
+			if sig != syscall.SIGHUP {
+				srv.log.Info().Stringer("signal", sig).Msg("stopping: finishing requests, then writing everything down")
+				return nil
+			}
+			if err := srv.keeper.Reload(); err != nil {
+				srv.log.Error().Err(err).Msg("the certificate stays as it was")
+				continue
+			}
+			srv.log.Info().Time("ends", srv.keeper.Ends()).Msg("certificate read again")
+		case <-srv.web.Failed():
+			return srv.web.Err()
+		}
+	}
+}
+
+// stop finishes requests, stores everything and reports; a second signal cuts it short.
+func (srv *server) stop(signals <-chan os.Signal, grace time.Duration) error {
+	start := time.Now()
+	ctx, cut := context.WithCancelCause(context.Background())
+	defer cut(nil)
+	ended := make(chan struct{})
+	go func() { // ends with this function, which closes ended
+		for {
+			select {
+			case sig := <-signals:
+				if sig != syscall.SIGHUP {
+					cut(errCut)
+					return
+				}
+			case <-ended:
+				return
+			}
+		}
+	}()
+	defer close(ended)
+	finished := make(chan error, 1)
+	go func() { finished <- srv.shutdown(ctx, grace) }() // its end is waited for, except when the process is to leave at once
+	select {
+	case err := <-finished:
+		if err == nil {
+			srv.log.Info().Dur("ms", time.Since(start)).Msg("stopped: everything is written down")
+		}
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (srv *server) shutdown(ctx context.Context, grace time.Duration) error {
+	srv.handler.SetReady(false)
+	srv.cancel()
+	extend(grace + time.Minute)
+	waiting, stop := context.WithTimeout(ctx, grace)
+	defer stop()
+	if srv.web.Stop(waiting) {
+		srv.log.Warn().Dur("grace", grace).Msg("requests that took longer were cut; nothing of them was kept")
+	}
+	srv.control.stop(waiting)
+	if srv.metrics != nil {
+		srv.metrics.Close()
+	}
+	srv.tasks.wait()
+	done := make(chan struct{})
+	defer close(done)
+	go keepExtending(done)
+	return srv.s.close(ctx)
+}
+
+// background starts what runs beside the requests.
+func (srv *server) background(ctx context.Context) {
+	srv.tasks.run("certificate", func() {
+		tick := time.NewTicker(24 * time.Hour)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if err := srv.keeper.Reload(); err != nil {
+					srv.log.Error().Err(err).Msg("the certificate cannot be renewed")
+				}
+			}
+		}
+	})
+}
+
+// bytesFlag is a size like 256MiB or 4G.
+type bytesFlag int64
+
+// UnmarshalText reads a number and a unit of 1024.
+func (b *bytesFlag) UnmarshalText(text []byte) error {
+	n, unit := int64(0), ""
+	if k, err := fmt.Sscanf(string(text), "%d%s", &n, &unit); k == 0 || k == 1 && err != nil && unit != "" {
+		return fmt.Errorf("%q is not a size: write for example 256MiB", text)
+	}
+	shift, ok := map[string]uint{"": 0, "B": 0, "K": 10, "KiB": 10, "M": 20, "MiB": 20, "G": 30, "GiB": 30, "T": 40, "TiB": 40}[unit]
+	if !ok || n < 0 || n > 1<<(62-shift) {
+		return fmt.Errorf("%q is not a size: write for example 256MiB", text)
+	}
+	*b = bytesFlag(n << shift)
+	return nil
+}
