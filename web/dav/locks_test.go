@@ -1,0 +1,360 @@
+package dav
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func at(path string) LockPlace {
+	return LockPlace{Tree: "t", Path: path, Name: "/home/c" + strings.TrimSuffix(path, "/")}
+}
+
+func newLocks(t *testing.T, conf LockConfig) *Locks {
+	m, err := NewLocks(t.Context(), conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func mustLock(t *testing.T, m *Locks, user, path string, infinite, shared bool) Lock {
+	t.Helper()
+	l, err := m.Acquire(t.Context(), Lock{Place: at(path), User: user, Infinite: infinite, Shared: shared})
+	if err != nil {
+		t.Fatalf("lock %s: %v", path, err)
+	}
+	return l
+}
+
+func TestLocksConflictWhereTheyOverlap(t *testing.T) {
+	for _, c := range []struct {
+		path             string
+		infinite, shared bool
+		wants            string // the lock asked for: path[ inf][ shared]
+		conflict         bool
+	}{
+		{"/a", false, false, "/a", true},
+		{"/a", false, true, "/a shared", false},
+		{"/a", false, true, "/a", true},
+		{"/a", false, false, "/a shared", true},
+		{"/a", false, false, "/a/b", false},
+		{"/a", true, false, "/a/b", true},
+		{"/a", true, false, "/a/b/c shared", true},
+		{"/a", true, true, "/a/b/c shared", false},
+		{"/a/b", false, false, "/a", false},
+		{"/a/b", false, false, "/a inf", true},
+		{"/a/b", false, true, "/a inf shared", false},
+		{"/a/b", false, true, "/a inf", true},
+		{"/a", true, false, "/ab", false},
+		{"/ab", false, false, "/a inf", false},
+		{"/", true, false, "/x/y", true},
+		{"/x", false, false, "/ inf", true},
+		{"/", false, false, "/x", false},
+	} {
+		m := newLocks(t, LockConfig{})
+		mustLock(t, m, "u", c.path, c.infinite, c.shared)
+		p, flags, _ := strings.Cut(c.wants, " ")
+		_, err := m.Acquire(t.Context(), Lock{Place: at(p), User: "v", Infinite: strings.Contains(flags, "inf"), Shared: strings.Contains(flags, "shared")})
+		if got := errors.Is(err, ErrLockConflict); got != c.conflict || (err != nil && !got) {
+			t.Errorf("lock %s (infinite %v, shared %v), then %s: %v; conflict wanted: %v", c.path, c.infinite, c.shared, c.wants, err, c.conflict)
+		}
+	}
+}
+
+func TestTokensBelongToTheirUser(t *testing.T) {
+	m := newLocks(t, LockConfig{})
+	l := mustLock(t, m, "u", "/a", false, false)
+	if !strings.HasPrefix(l.Token, "urn:uuid:") || len(l.Token) != len("urn:uuid:")+36 {
+		t.Errorf("token %q is not a UUID URN", l.Token)
+	}
+	for _, c := range []struct {
+		user, token string
+		ok          bool
+	}{{"u", l.Token, true}, {"v", l.Token, false}, {"u", "urn:uuid:x", false}, {"u", "", false}} {
+		if err := m.Require(c.user, []string{c.token}, at("/a"), TouchSelf); (err == nil) != c.ok {
+			t.Errorf("Require(%s, %q) = %v", c.user, c.token, err)
+		}
+	}
+	if err := m.Release(t.Context(), "v", l.Token, at("/a")); !errors.Is(err, ErrLockOwner) {
+		t.Errorf("Release by another user = %v", err)
+	}
+	if err := m.Release(t.Context(), "u", l.Token, at("/elsewhere")); !errors.Is(err, ErrNoSuchLock) {
+		t.Errorf("Release at an unrelated place = %v", err)
+	}
+	if _, err := m.Refresh(t.Context(), "v", []string{l.Token}, at("/a"), time.Minute); !errors.Is(err, ErrNoSuchLock) {
+		t.Errorf("Refresh by another user = %v", err)
+	}
+	if err := m.Release(t.Context(), "u", l.Token, at("/a")); err != nil || !m.Empty() {
+		t.Errorf("Release = %v, empty %v", err, m.Empty())
+	}
+}
+
+func TestOneOfSharedTokensIsEnough(t *testing.T) {
+	m := newLocks(t, LockConfig{})
+	a := mustLock(t, m, "u", "/d/a", false, true)
+	mustLock(t, m, "v", "/d/a", false, true)
+	if err := m.Require("u", []string{a.Token}, at("/d/a"), TouchSelf); err != nil {
+		t.Errorf("with one token: %v", err)
+	}
+	if err := m.Require("u", []string{a.Token}, at("/d"), TouchTree); err != nil {
+		t.Errorf("with one token, from above: %v", err)
+	}
+	if err := m.Require("w", nil, at("/d"), TouchTree); err == nil {
+		t.Error("without a token it may be touched")
+	}
+}
+
+func TestLocksBelowAreReported(t *testing.T) {
+	m := newLocks(t, LockConfig{})
+	a := mustLock(t, m, "u", "/d/a", false, false)
+	mustLock(t, m, "v", "/d/b/c", false, false)
+	mustLock(t, m, "v", "/dd", false, false)
+	err := m.Require("u", []string{a.Token}, at("/d"), TouchTree)
+	le, ok := errors.AsType[*LockedError](err)
+	if !ok || len(le.Places) != 1 || le.Places[0].Name != "/home/c/d/b/c" {
+		t.Errorf("Require below /d = %v", err)
+	}
+	// Somebody who sees the collection elsewhere gets the names they know.
+	other := LockPlace{Tree: "t", Path: "/d", Name: "/shared/x/d"}
+	le, _ = errors.AsType[*LockedError](m.Require("w", nil, other, TouchTree))
+	if le == nil || len(le.Places) != 2 || le.Places[0].Name != "/shared/x/d/a" || le.Places[1].Name != "/shared/x/d/b/c" {
+		t.Errorf("Require below /shared/x/d = %v", le)
+	}
+	l := mustLock(t, m, "v", "/e", true, false)
+	if got := m.LockRoot(l, LockPlace{Tree: "t", Path: "/e/f/g", Name: "/shared/x/e/f/g"}); got != "/shared/x/e" {
+		t.Errorf("LockRoot = %s", got)
+	}
+}
+
+func TestProjectLocksCoverTheirCollections(t *testing.T) {
+	m := newLocks(t, LockConfig{})
+	project := LockPlace{Path: "/home", Name: "/home"}
+	l, err := m.Acquire(t.Context(), Lock{Place: project, User: "u", Infinite: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Require("v", nil, at("/a"), TouchSelf); err == nil {
+		t.Error("a member of a collection in the locked project may be touched")
+	}
+	if err := m.Release(t.Context(), "u", l.Token, at("/a")); err != nil {
+		t.Errorf("release from below: %v", err)
+	}
+	mustLock(t, m, "u", "/a", false, false)
+	if err := m.Require("v", nil, project, TouchTree); err == nil {
+		t.Error("a project may be deleted with a locked file in it")
+	}
+}
+
+func TestLocksDieWithTheResource(t *testing.T) {
+	m := newLocks(t, LockConfig{})
+	mustLock(t, m, "u", "/d", false, false)
+	mustLock(t, m, "u", "/d/a", false, false)
+	mustLock(t, m, "u", "/e", false, false)
+	m.Replaced(t.Context(), at("/d"))
+	if n := len(m.Covers(at("/d/a"))); n != 0 {
+		t.Errorf("%d locks left on a member of a replaced directory", n)
+	}
+	if n := len(m.Covers(at("/d"))); n != 1 {
+		t.Errorf("%d locks on the replaced directory; want 1", n)
+	}
+	m.Gone(t.Context(), at("/d"))
+	if ls := m.List(); len(ls) != 1 || ls[0].Place.Path != "/e" {
+		t.Errorf("left after the delete: %v", ls)
+	}
+	if err := m.Break(t.Context(), m.List()[0].Token); err != nil || !m.Empty() {
+		t.Errorf("Break = %v", err)
+	}
+	if err := m.Break(t.Context(), "urn:uuid:none"); !errors.Is(err, ErrNoSuchLock) {
+		t.Errorf("Break of nothing = %v", err)
+	}
+}
+
+// memLocks is a LockStore in memory.
+type memLocks struct {
+	mu   sync.Mutex // guards m
+	m    map[string]Lock
+	fail error
+}
+
+func (s *memLocks) Load(context.Context) ([]Lock, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.m)), s.fail
+}
+
+func (s *memLocks) Put(_ context.Context, l Lock) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail == nil {
+		s.m[l.Token] = l
+	}
+	return s.fail
+}
+
+func (s *memLocks) Remove(_ context.Context, token string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.m, token)
+	return s.fail
+}
+
+func TestLocksSurviveRestartUntilTheyExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &memLocks{m: map[string]Lock{}}
+		m := newLocks(t, LockConfig{Store: store, MaxTimeout: time.Hour})
+		long := mustLock(t, m, "u", "/long", false, false)
+		short, err := m.Acquire(t.Context(), Lock{Place: at("/short"), User: "u", Timeout: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if long.Timeout != time.Hour {
+			t.Errorf("a lock without a timeout has %v", long.Timeout)
+		}
+		m = newLocks(t, LockConfig{Store: store, MaxTimeout: time.Hour})
+		if len(m.List()) != 2 {
+			t.Fatalf("after the restart: %v", m.List())
+		}
+		time.Sleep(59 * time.Second)
+		if _, err := m.Refresh(t.Context(), "u", []string{"x", short.Token}, at("/short"), 2*time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(119 * time.Second)
+		if !m.TokenCovers(short.Token, at("/short")) {
+			t.Error("a refreshed lock has expired early")
+		}
+		time.Sleep(2 * time.Second)
+		if m.TokenCovers(short.Token, at("/short")) || len(m.Covers(at("/short"))) != 0 {
+			t.Error("an expired lock still counts")
+		}
+		if err := m.Require("v", nil, at("/short"), TouchSelf); err != nil {
+			t.Errorf("an expired lock still protects: %v", err)
+		}
+		mustLock(t, m, "v", "/short", false, false)
+		if _, ok := store.m[short.Token]; ok {
+			t.Error("an expired lock is still stored")
+		}
+		time.Sleep(2 * time.Hour)
+		m = newLocks(t, LockConfig{Store: store})
+		if !m.Empty() || len(store.m) != 0 {
+			t.Errorf("expired locks came back: %v, %v", m.List(), store.m)
+		}
+	})
+}
+
+func TestLockThatCannotBeStoredIsNotGranted(t *testing.T) {
+	store := &memLocks{m: map[string]Lock{}, fail: errors.New("disk")}
+	m := &Locks{conf: LockConfig{Store: store, MaxTimeout: time.Hour, PerUser: 1}, tokens: map[string]*lockEntry{}, perUser: map[string]int{}}
+	if _, err := m.Acquire(t.Context(), Lock{Place: at("/a"), User: "u"}); err == nil || !m.Empty() {
+		t.Errorf("Acquire = %v, empty %v", err, m.Empty())
+	}
+	store.fail = nil
+	mustLock(t, m, "u", "/a", false, false)
+	if _, err := m.Acquire(t.Context(), Lock{Place: at("/b"), User: "u"}); !errors.Is(err, ErrTooManyLocks) {
+		t.Errorf("one lock more than allowed: %v", err)
+	}
+	if _, err := NewLocks(t.Context(), LockConfig{Store: &memLocks{fail: errors.New("disk")}}); err == nil {
+		t.Error("a store that cannot be read gives an empty table")
+	}
+}
+
+// TestLockTableAgreesWithAList compares the table with the plainest possible
+// implementation: a list that is searched.
+func TestLockTableAgreesWithAList(t *testing.T) {
+	paths := []string{"/", "/a", "/a/b", "/a/b/c", "/ab", "/a/bc", "/b"}
+	rapid.Check(t, func(t *rapid.T) {
+		m, _ := NewLocks(context.Background(), LockConfig{})
+		var model []Lock
+		covers := func(l Lock, p string) bool { return l.Place.Path == p || l.Infinite && within(p, l.Place.Path) }
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+			p := rapid.SampledFrom(paths).Draw(t, "path")
+			user := rapid.SampledFrom([]string{"u", "v"}).Draw(t, "user")
+			switch rapid.IntRange(0, 4).Draw(t, "op") {
+			case 0, 1:
+				l := Lock{Place: at(p), User: user, Infinite: rapid.Bool().Draw(t, "inf"), Shared: rapid.Bool().Draw(t, "shared")}
+				want := !slices.ContainsFunc(model, func(o Lock) bool {
+					return (!o.Shared || !l.Shared) && (covers(o, p) || l.Infinite && within(o.Place.Path, p))
+				})
+				got, err := m.Acquire(context.Background(), l)
+				if (err == nil) != want {
+					t.Fatalf("lock %+v: %v; want ok %v", l, err, want)
+				}
+				if err == nil {
+					model = append(model, got)
+				}
+			case 2:
+				if len(model) > 0 {
+					i := rapid.IntRange(0, len(model)-1).Draw(t, "which")
+					err := m.Release(context.Background(), user, model[i].Token, at(p))
+					want := covers(model[i], p) && model[i].User == user
+					if (err == nil) != want {
+						t.Fatalf("release %+v at %s by %s: %v", model[i], p, user, err)
+					}
+					if want {
+						model = slices.Delete(model, i, i+1)
+					}
+				}
+			case 3:
+				m.Gone(context.Background(), at(p))
+				model = slices.DeleteFunc(model, func(l Lock) bool { return within(l.Place.Path, p) })
+			case 4:
+				var tokens []string
+				for _, l := range model {
+					if rapid.Bool().Draw(t, "submit") {
+						tokens = append(tokens, l.Token)
+					}
+				}
+				held := func(l Lock) bool { return l.User == user && slices.Contains(tokens, l.Token) }
+				free := func(ls []Lock) bool { return len(ls) == 0 || slices.ContainsFunc(ls, held) }
+				var over []Lock
+				below := map[string][]Lock{}
+				for _, l := range model {
+					if covers(l, p) {
+						over = append(over, l)
+					}
+					if q := l.Place.Path; q != p && within(q, p) {
+						below[q] = append(below[q], l)
+					}
+				}
+				want := free(over)
+				if err := m.Require(user, tokens, at(p), TouchSelf); (err == nil) != want {
+					t.Fatalf("require %s: %v; want ok %v", p, err, want)
+				}
+				for _, ls := range below {
+					want = want && free(ls)
+				}
+				if err := m.Require(user, tokens, at(p), TouchTree); (err == nil) != want {
+					t.Fatalf("require tree %s: %v; want ok %v", p, err, want)
+				}
+			}
+			if len(m.List()) != len(model) {
+				t.Fatalf("%d locks; want %d", len(m.List()), len(model))
+			}
+		}
+	})
+}
+
+func BenchmarkRequireAmongManyLocks(b *testing.B) {
+	m, _ := NewLocks(b.Context(), LockConfig{PerUser: 1 << 20})
+	for i := range 100_000 {
+		if _, err := m.Acquire(b.Context(), Lock{Place: at(fmt.Sprintf("/d%d/f%d", i%1000, i)), User: "u"}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	p := at("/d5/none")
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := m.Require("u", nil, p, TouchSelf); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
