@@ -125,19 +125,19 @@ func cutFoldPrefix(s, prefix string) (string, bool) {
 	return s[len(prefix):], true
 }
 
-// multipart describes a multipart/byteranges body before it is written, so that
+// byteRanges describes a multipart/byteranges body before it is written, so that
 // its length is known.
-type multipart struct {
+type byteRanges struct {
 	boundary string
 	heads    []string // before each span
 	tail     string
 	length   int64
 }
 
-func newMultipart(spans []Span, ctype string, size int64) multipart {
+func newByteRanges(spans []Span, ctype string, size int64) byteRanges {
 	var rnd [16]byte
 	rand.Read(rnd[:]) // never fails
-	m := multipart{boundary: hex.EncodeToString(rnd[:])}
+	m := byteRanges{boundary: hex.EncodeToString(rnd[:])}
 	for i, sp := range spans {
 		head := "--" + m.boundary + "\r\nContent-Type: " + ctype + "\r\nContent-Range: " + sp.contentRange(size) + "\r\n\r\n"
 		if i > 0 {
@@ -151,7 +151,7 @@ func newMultipart(spans []Span, ctype string, size int64) multipart {
 	return m
 }
 
-func (m multipart) contentType() string { return "multipart/byteranges; boundary=" + m.boundary }
+func (m byteRanges) contentType() string { return "multipart/byteranges; boundary=" + m.boundary }
 
 // A PartWrite says where the body of a partial write goes.
 type PartWrite struct {

@@ -102,7 +102,7 @@ func (q *request) send(f davfs.File, status int, sp Span) {
 }
 
 func (q *request) sendParts(f davfs.File, spans []Span, ctype string, size int64) {
-	m := newMultipart(spans, ctype, size)
+	m := newByteRanges(spans, ctype, size)
 	hd := q.w.Header()
 	hd.Set("Content-Type", m.contentType())
 	hd.Set("Content-Length", strconv.FormatInt(m.length, 10))

@@ -1,0 +1,257 @@
+package dav
+
+import (
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+
+	"keepdav/davfs"
+)
+
+func TestRangesOfAFile(t *testing.T) {
+	s := newServer(t)
+	etag := s.want(201, "PUT", "/home/coll/f.txt", "", "0123456789").Header.Get("ETag")
+	for _, c := range []struct {
+		headers string
+		status  int
+		crange  string
+		body    string
+	}{
+		{"Range: bytes=2-4", 206, "bytes 2-4/10", "234"},
+		{"Range: bytes=7-", 206, "bytes 7-9/10", "789"},
+		{"Range: bytes=-2", 206, "bytes 8-9/10", "89"},
+		{"Range: bytes=10-", 416, "bytes */10", ""},
+		{"Range: bytes=5-1", 200, "", "0123456789"},
+		{"Range: bytes=2-4\nIf-Range: " + etag, 206, "bytes 2-4/10", "234"},
+		{"Range: bytes=2-4\nIf-Range: \"old\"", 200, "", "0123456789"},
+		{"Range: bytes=2-4\nIf-Range: Sun, 01 Mar 2026 12:00:00 GMT", 206, "bytes 2-4/10", "234"},
+		{"Range: bytes=2-4\nIf-Match: \"old\"", 412, "", ""},
+		{"Range: bytes=2-4\nIf-None-Match: " + etag, 304, "", ""},
+	} {
+		a := s.want(c.status, "GET", "/home/coll/f.txt", c.headers, "")
+		if a.Header.Get("Content-Range") != c.crange || a.text != c.body {
+			t.Errorf("%s: Content-Range %q, body %q; want %q, %q", c.headers, a.Header.Get("Content-Range"), a.text, c.crange, c.body)
+		}
+	}
+	a := s.want(206, "GET", "/home/coll/f.txt", "Range: bytes=0-1,4-5,-1", "")
+	_, params, err := mime.ParseMediaType(a.Header.Get("Content-Type"))
+	if err != nil || int(a.ContentLength) != len(a.text) {
+		t.Fatalf("Content-Type %s, length %d of %d", a.Header.Get("Content-Type"), a.ContentLength, len(a.text))
+	}
+	mr := multipart.NewReader(strings.NewReader(a.text), params["boundary"])
+	var parts []string
+	for {
+		p, err := mr.NextPart()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(p)
+		parts = append(parts, p.Header.Get("Content-Range")+" "+string(b))
+	}
+	if got := strings.Join(parts, "; "); got != "bytes 0-1/10 01; bytes 4-5/10 45; bytes 9-9/10 9" {
+		t.Errorf("parts: %s", got)
+	}
+	if h := s.want(206, "HEAD", "/home/coll/f.txt", "Range: bytes=2-4", ""); h.ContentLength != 3 {
+		t.Errorf("HEAD of a range has length %d", h.ContentLength)
+	}
+}
+
+func TestHeadersOfAFile(t *testing.T) {
+	s := newServer(t)
+	s.put("/home/coll/page.html", "/home/coll/a.svg", "/home/coll/f.TXT", "/home/coll/none", "/home/coll/x.unknownext")
+	for p, want := range map[string]string{"page.html": "text/html; charset=utf-8", "a.svg": "image/svg+xml", "f.TXT": "text/plain; charset=utf-8", "none": octetStream, "x.unknownext": octetStream} {
+		a := s.want(200, "HEAD", "/home/coll/"+p, "", "")
+		if a.Header.Get("Content-Type") != want || a.Header.Get("X-Content-Type-Options") != "nosniff" || a.Header.Get("Accept-Ranges") != "bytes" {
+			t.Errorf("%s: %v", p, a.Header)
+		}
+		if script := strings.HasSuffix(p, "html") || strings.HasSuffix(p, "svg"); script != (a.Header.Get("Content-Security-Policy") == "sandbox") {
+			t.Errorf("%s: Content-Security-Policy %q", p, a.Header.Get("Content-Security-Policy"))
+		}
+	}
+	if a := s.want(304, "GET", "/home/coll/none", "If-Modified-Since: Sun, 01 Mar 2026 12:00:00 GMT", ""); a.Header.Get("ETag") == "" {
+		t.Error("304 without an ETag")
+	}
+}
+
+func TestDirectoriesAnswerGetAndHead(t *testing.T) {
+	s := newServer(t)
+	s.put("/home/coll/d%3Cx%3E/", "/home/coll/a%26b")
+	for _, p := range []string{"/", "/home", "/home/coll", "/home/coll/"} {
+		if a := s.want(200, "HEAD", p, "", ""); a.text != "" || a.ContentLength > 0 {
+			t.Errorf("HEAD %s: length %d", p, a.ContentLength)
+		}
+		s.want(200, "GET", p, "", "")
+	}
+	a := s.want(200, "GET", "/home/coll", "", "")
+	for _, want := range []string{`<a href="/home/coll/d%3Cx%3E/">d&lt;x&gt;/</a>`, `<a href="/home/coll/a%26b">a&amp;b</a>`, `<a href="/home/">..</a>`} {
+		if !strings.Contains(a.text, want) {
+			t.Errorf("page %s lacks %s", a.text, want)
+		}
+	}
+	s.want(404, "GET", "/home/coll/none/", "", "")
+	hooked := newServer(t, func(c *Config) {
+		c.Lister = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "browser") })
+	})
+	if a := hooked.want(200, "GET", "/home/coll/", "", ""); a.text != "browser" {
+		t.Errorf("GET of a directory = %q", a.text)
+	}
+}
+
+func TestListingsAreCompressedWhenAskedAndWorthIt(t *testing.T) {
+	tree := newMemTree()
+	for i := range 1000 {
+		tree.nodes[fmt.Sprintf("f%04d", i)] = &memNode{mtime: memTime}
+	}
+	locks, _ := NewLocks(t.Context(), LockConfig{})
+	h := New(Config{Locks: locks, Session: func(*http.Request) (Session, error) { return Session{memFS{tree, "/c"}, "u"}, nil }})
+	ask := func(remote, depth, accept string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest("PROPFIND", "/c/", nil)
+		r.RemoteAddr = remote
+		r.Header.Set("Depth", depth)
+		r.Header.Set("Accept-Encoding", accept)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	w := ask("192.0.2.1:5", "1", "gzip, deflate")
+	if w.Header().Get("Content-Encoding") != "gzip" {
+		t.Fatal("a long listing is not compressed")
+	}
+	n := w.Body.Len()
+	z, err := gzip.NewReader(w.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil || strings.Count(string(text), "<D:response>") != 1001 || len(text) < 5*n {
+		t.Errorf("%d bytes in %d, %v", len(text), n, err)
+	}
+	for _, c := range [][3]string{{"192.0.2.1:5", "0", "gzip"}, {"127.0.0.1:5", "1", "gzip"}, {"192.0.2.1:5", "1", ""}, {"192.0.2.1:5", "1", "gzip;q=0"}} {
+		if w := ask(c[0], c[1], c[2]); w.Header().Get("Content-Encoding") != "" {
+			t.Errorf("%v is compressed", c)
+		}
+	}
+}
+
+// wideFS lists one directory of n files that exist nowhere.
+type wideFS struct {
+	davfs.FileSystem
+	n int
+}
+
+type wideListing struct {
+	i, n  int
+	names []string
+}
+
+func (l *wideListing) Next(out []davfs.Info) (int, error) {
+	k := 0
+	for ; k < len(out) && l.i < l.n; k++ {
+		out[k] = davfs.Info{Name: l.names[l.i%len(l.names)], Size: int64(l.i), ModTime: memTime, Birth: memTime, Collection: memUUID, Path: "d/x", Entries: -1}
+		l.i++
+	}
+	return k, nil
+}
+func (l *wideListing) Close() {}
+
+func (f wideFS) List(_ context.Context, name string) (davfs.Listing, error) {
+	l := &wideListing{n: f.n}
+	for i := range 1000 {
+		l.names = append(l.names, fmt.Sprintf("file-%06d.txt", i))
+	}
+	return l, nil
+}
+
+// nullWriter is a ResponseWriter that keeps nothing.
+type nullWriter struct {
+	h http.Header
+	n int64
+}
+
+func (w *nullWriter) Header() http.Header         { return w.h }
+func (w *nullWriter) WriteHeader(int)             {}
+func (w *nullWriter) Write(p []byte) (int, error) { w.n += int64(len(p)); return len(p), nil }
+
+const fiveProps = `<?xml version="1.0"?><D:propfind xmlns:D="DAV:"><D:prop><D:resourcetype/><D:getcontentlength/><D:getlastmodified/><D:getetag/><D:creationdate/></D:prop></D:propfind>`
+
+func wideHandler(tb testing.TB, n int) *Handler {
+	locks, err := NewLocks(tb.Context(), LockConfig{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return New(Config{Locks: locks, Session: func(*http.Request) (Session, error) {
+		return Session{wideFS{memFS{newMemTree(), "/d"}, n}, "u"}, nil
+	}})
+}
+
+func TestListingTakesTheSameMemoryAtAnyLength(t *testing.T) {
+	var used [2]uint64
+	for i, n := range []int{10_000, 1_000_000} {
+		h := wideHandler(t, n)
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		r := httptest.NewRequest("PROPFIND", "/d/", strings.NewReader(fiveProps))
+		r.Header.Set("Depth", "1")
+		w := &nullWriter{h: http.Header{}}
+		h.ServeHTTP(w, r)
+		runtime.ReadMemStats(&after)
+		used[i] = after.TotalAlloc - before.TotalAlloc
+		if w.n < int64(n)*200 {
+			t.Errorf("%d files are listed in %d bytes", n, w.n)
+		}
+	}
+	if used[1] > used[0]+(4<<20) {
+		t.Errorf("allocated for 10,000 files %d bytes, for 1,000,000 %d", used[0], used[1])
+	}
+}
+
+func BenchmarkPropfind(b *testing.B) {
+	const n = 10_000
+	for name, body := range map[string]string{"allprop": "", "five": fiveProps} {
+		b.Run(name, func(b *testing.B) {
+			h := wideHandler(b, n)
+			b.ReportAllocs()
+			w := &nullWriter{h: http.Header{}}
+			for b.Loop() {
+				r := httptest.NewRequest("PROPFIND", "/d/", strings.NewReader(body))
+				r.Header.Set("Depth", "1")
+				h.ServeHTTP(w, r)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/entry")
+			b.ReportMetric(float64(w.n)/float64(b.N)/n, "B/entry")
+		})
+	}
+}
+
+func BenchmarkPropfindDepth0(b *testing.B) {
+	h := wideHandler(b, 1)
+	b.ReportAllocs()
+	for b.Loop() {
+		r := httptest.NewRequest("PROPFIND", "/d/", nil)
+		r.Header.Set("Depth", "0")
+		h.ServeHTTP(&nullWriter{h: http.Header{}}, r)
+	}
+}
+
+func BenchmarkHTTPDate(b *testing.B) {
+	var d httpDate
+	buf := make([]byte, 0, 64)
+	i := 0
+	for b.Loop() {
+		i++
+		buf = d.append(buf[:0], memTime.Add(1e9*2*3600*1))
+		buf = d.append(buf[:0], memTime)
+	}
+}
