@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"keepdav/collfs"
+	"keepdav/davfs"
+)
+
+// An exporter copies a directory of the site to this machine.
+type exporter struct {
+	fsys davfs.FileSystem
+	tell func(progress)
+
+	mu     sync.Mutex // guards the field below
+	result copyResult
+}
+
+// exportJob is one file to copy.
+type exportJob struct {
+	info   davfs.Info
+	name   string // in the site
+	target string // on this machine
+}
+
+func exportTree(ctx context.Context, s *store, a importArgs, tell func(progress)) (copyResult, error) {
+	start := time.Now()
+	fsys, err := s.siteOf(ctx, a.As)
+	if err != nil {
+		return copyResult{}, err
+	}
+	info, err := fsys.Stat(ctx, a.Name)
+	if err != nil {
+		return copyResult{}, err
+	}
+	root, err := os.OpenRoot(a.Dir)
+	if err != nil {
+		return copyResult{}, err
+	}
+	defer root.Close()
+	ex := &exporter{fsys: fsys, tell: throttled(tell)}
+	ex.result.Collection = info.Collection
+	jobs := make(chan exportJob)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(jobs)
+		if !info.Dir {
+			return send(gctx, jobs, exportJob{info, a.Name, info.Name})
+		}
+		return ex.walk(gctx, root, a.Name, ".", jobs)
+	})
+	for range min(max(a.Workers, 1), 64) {
+		g.Go(func() error {
+			for j := range jobs {
+				if err := ex.file(gctx, root, j); err != nil {
+					return fmt.Errorf("export %s: %w", j.name, err)
+				}
+			}
+			return nil
+		})
+	}
+	err = g.Wait()
+	ex.result.Seconds = time.Since(start).Seconds()
+	return ex.result, err
+}
+
+func send(ctx context.Context, jobs chan<- exportJob, j exportJob) error {
+	select {
+	case jobs <- j:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// walk makes directories and sends the files in them to the workers. Nothing is
+// written outside of root, whatever names and symbolic links there are.
+func (ex *exporter) walk(ctx context.Context, root *os.Root, name, target string, jobs chan<- exportJob) error {
+	return eachEntry(ctx, ex.fsys, name, func(i davfs.Info) error {
+		from, to := path.Join(name, i.Name), filepath.Join(target, i.Name)
+		if !i.Dir {
+			return send(ctx, jobs, exportJob{i, from, to})
+		}
+		if err := root.Mkdir(to, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		ex.count(func(r *copyResult) { r.Dirs++ })
+		if err := ex.walk(ctx, root, from, to, jobs); err != nil {
+			return err
+		}
+		return root.Chmod(to, i.Mode().Perm()|0o700)
+	})
+}
+
+func (ex *exporter) count(change func(*copyResult)) {
+	ex.mu.Lock()
+	defer ex.mu.Unlock()
+	change(&ex.result)
+	ex.tell(progress{What: "exporting", Done: ex.result.Files + ex.result.Skipped, Bytes: ex.result.Bytes})
+}
+
+func (ex *exporter) file(ctx context.Context, root *os.Root, j exportJob) error {
+	link, isLink := j.info.Attr.Extra[collfs.ExtraSymlink]
+	if old, err := root.Lstat(j.target); err == nil {
+		same := old.Mode().IsRegular() && old.Size() == j.info.Size && old.ModTime().Equal(j.info.ModTime)
+		if isLink && old.Mode().Type() == fs.ModeSymlink {
+			if was, err := root.Readlink(j.target); err == nil && was == link {
+				same = true
+			}
+		}
+		if same {
+			ex.count(func(r *copyResult) { r.Skipped++ })
+			return nil
+		}
+	}
+	if isLink {
+		if err := root.Remove(j.target); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := root.Symlink(link, j.target); err != nil {
+			return err
+		}
+		ex.count(func(r *copyResult) { r.Links++ })
+		return nil
+	}
+	n, err := ex.copy(ctx, root, j)
+	if err != nil {
+		return err
+	}
+	ex.count(func(r *copyResult) { r.Files++; r.Bytes += n })
+	return nil
+}
+
+// copy writes a file under a temporary name, and gives it its own when it is whole.
+func (ex *exporter) copy(ctx context.Context, root *os.Root, j exportJob) (n int64, err error) {
+	src, err := ex.fsys.Open(ctx, j.name)
+	if err != nil {
+		return 0, err
+	}
+	defer src.Close()
+	tmp := j.target + ".keepdav-part"
+	if len(path.Base(tmp)) > 255 {
+		tmp = path.Join(path.Dir(j.target), fmt.Sprintf(".keepdav-part-%x", j.info.Content[:8]))
+	}
+	out, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if err != nil {
+			root.Remove(tmp)
+		}
+	}()
+	info := src.Info()
+	n, err = src.WriteRange(ctx, out, 0, info.Size)
+	if err := errors.Join(err, out.Chmod(info.Mode().Perm()), out.Close()); err != nil {
+		return n, err
+	}
+	if err := root.Chtimes(tmp, info.ModTime, info.ModTime); err != nil {
+		return n, err
+	}
+	return n, root.Rename(tmp, j.target)
+}

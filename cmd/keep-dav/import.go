@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"keepdav/collfs"
+	"keepdav/davfs"
+)
+
+// importArgs are the arguments of import and export.
+type importArgs struct {
+	As      string
+	Dir     string // of this machine
+	Name    string // in the site
+	Workers int
+	Again   bool
+}
+
+// commitEvery is how often an import commits: what it did until then is found
+// by the next one if it is interrupted.
+const commitEvery = 5 * time.Second
+
+// An importer copies a directory of this machine into a collection.
+type importer struct {
+	c     *collfs.Collection
+	base  string // in the collection, "" is its root
+	again bool
+	tell  func(progress)
+
+	mu     sync.Mutex // guards the fields below
+	result copyResult
+	last   time.Time // of a commit
+}
+
+func importTree(ctx context.Context, s *store, a importArgs, tell func(progress)) (_ copyResult, err error) {
+	start := time.Now()
+	fsys, err := s.siteOf(ctx, a.As)
+	if err != nil {
+		return copyResult{}, err
+	}
+	info, err := makeTarget(ctx, fsys, a.Name)
+	if err != nil {
+		return copyResult{}, err
+	}
+	c, err := s.files.Open(ctx, info.Collection)
+	if err != nil {
+		return copyResult{}, err
+	}
+	defer c.Release()
+	im := &importer{c: c, base: info.Path, again: a.Again, tell: throttled(tell), last: time.Now()}
+	im.result.Collection = info.Collection
+	jobs := make(chan string)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(jobs)
+		return im.walk(gctx, a.Dir, jobs)
+	})
+	for range min(max(a.Workers, 1), 64) {
+		g.Go(func() error {
+			for rel := range jobs {
+				if err := im.file(gctx, a.Dir, rel); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	err = g.Wait()
+	// What was copied stays, also when the rest failed.
+	cerr := c.Commit(context.WithoutCancel(ctx), true)
+	im.result.Seconds = time.Since(start).Seconds()
+	return im.result, errors.Join(err, cerr)
+}
+
+// makeTarget finds the directory of a collection to import into, and makes it
+// if it is missing.
+func makeTarget(ctx context.Context, fsys davfs.FileSystem, name string) (davfs.Info, error) {
+	info, err := fsys.Stat(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		info, err = fsys.Mkdir(ctx, name, davfs.AttrChange{})
+	}
+	switch {
+	case err != nil:
+		return info, err
+	case !info.Dir:
+		return info, fmt.Errorf("%s: %w", name, collfs.ErrNotDir)
+	case !isCollection(info.Collection):
+		return info, fmt.Errorf("%s is no collection, nor a directory in one", name)
+	case info.ReadOnly:
+		return info, fmt.Errorf("%s: %w", name, collfs.ErrReadOnly)
+	}
+	return info, nil
+}
+
+// walk makes the directories and sends what else there is to the workers.
+func (im *importer) walk(ctx context.Context, dir string, jobs chan<- string) error {
+	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, name)
+		if err != nil {
+			return err
+		}
+		switch {
+		case rel == ".":
+			return nil
+		case d.IsDir():
+			return im.directory(rel, d)
+		case !d.Type().IsRegular() && d.Type() != fs.ModeSymlink:
+			im.count(func(r *copyResult) { r.Ignored = append(r.Ignored, name) })
+			return nil
+		}
+		select {
+		case jobs <- rel:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+}
+
+func (im *importer) count(change func(*copyResult)) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	change(&im.result)
+	im.tell(progress{What: "importing", Done: im.result.Files + im.result.Skipped, Bytes: im.result.Bytes})
+}
+
+func (im *importer) directory(rel string, d fs.DirEntry) error {
+	info, err := d.Info()
+	if err != nil {
+		return err
+	}
+	attr := collfs.Attr{Mode: unixMode(info.Mode()), Mtime: info.ModTime().UnixNano()}
+	_, err = im.c.Mkdir(path.Join(im.base, filepath.ToSlash(rel)), attr, nil)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	im.count(func(r *copyResult) { r.Dirs++ })
+	return err
+}
+
+// file copies one file or symbolic link, unless it is there.
+func (im *importer) file(ctx context.Context, dir, rel string) error {
+	name := filepath.Join(dir, rel)
+	info, err := os.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) { // gone since it was listed
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	target := path.Join(im.base, filepath.ToSlash(rel))
+	attr := collfs.Attr{Mode: unixMode(info.Mode()), Mtime: info.ModTime().UnixNano()}
+	link := ""
+	if info.Mode().Type() == fs.ModeSymlink {
+		if link, err = os.Readlink(name); err != nil {
+			return err
+		}
+		attr.Mode, attr.Extra = 0o777, map[string]string{collfs.ExtraSymlink: link}
+	}
+	if old, err := im.c.Stat(target); err == nil && !im.again && !old.Dir && old.Attr.Mtime == attr.Mtime &&
+		old.Attr.Extra[collfs.ExtraSymlink] == link && (link != "" || old.Size == info.Size()) {
+		im.count(func(r *copyResult) { r.Skipped++ })
+		return nil
+	}
+	n, err := im.store(ctx, name, target, attr, info.Size(), link)
+	if err != nil {
+		return fmt.Errorf("import %s: %w", name, err)
+	}
+	im.count(func(r *copyResult) {
+		r.Bytes += n
+		if link != "" {
+			r.Links++
+		} else {
+			r.Files++
+		}
+	})
+	return im.commitNow(ctx)
+}
+
+// store links the bytes of a file under its name in the collection.
+func (im *importer) store(ctx context.Context, name, target string, attr collfs.Attr, size int64, link string) (int64, error) {
+	if link != "" {
+		size = 0
+	}
+	stage, err := im.c.NewStage(size)
+	if err != nil {
+		return 0, err
+	}
+	defer stage.Abort()
+	var n int64
+	if link == "" {
+		f, err := os.Open(name)
+		if err != nil {
+			return 0, err
+		}
+		defer f.Close()
+		if n, err = stage.ReadFrom(ctx, f); err != nil {
+			return n, err
+		}
+	}
+	_, _, err = im.c.Link(stage, target, collfs.LinkOptions{Attr: func(collfs.Attr, bool) collfs.Attr { return attr }})
+	return n, err
+}
+
+// commitNow commits if it is time to.
+func (im *importer) commitNow(ctx context.Context) error {
+	im.mu.Lock()
+	due := time.Since(im.last) >= commitEvery
+	if due {
+		im.last = time.Now()
+	}
+	im.mu.Unlock()
+	if !due {
+		return nil
+	}
+	return im.c.Commit(ctx, true)
+}
+
+// unixMode is the twelve mode bits.
+func unixMode(m fs.FileMode) uint32 {
+	bits := uint32(m.Perm())
+	if m&fs.ModeSetuid != 0 {
+		bits |= 0o4000
+	}
+	if m&fs.ModeSetgid != 0 {
+		bits |= 0o2000
+	}
+	if m&fs.ModeSticky != 0 {
+		bits |= 0o1000
+	}
+	return bits
+}
