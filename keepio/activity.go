@@ -1,13 +1,28 @@
 package keepio
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
-// An activity counts requests at work.
-type activity struct{ n atomic.Int64 }
-
-func (a *activity) enter() (leave func()) {
-	a.n.Add(1)
-	return a.leave
+// An activity knows whether requests are served, so that work in the background
+// can give way to them.
+type activity struct {
+	now  atomic.Int64 // requests at work
+	last atomic.Int64 // when one ended, in Unix nanoseconds
 }
 
-func (a *activity) leave() { a.n.Add(-1) }
+// activityGap is how long after a request the next one is expected.
+const activityGap = 20 * time.Millisecond
+
+func (a *activity) enter() { a.now.Add(1) }
+
+func (a *activity) leave() {
+	a.last.Store(time.Now().UnixNano())
+	a.now.Add(-1)
+}
+
+// busy reports whether requests are being served.
+func (a *activity) busy() bool {
+	return a.now.Load() > 0 || time.Now().UnixNano()-a.last.Load() < int64(activityGap)
+}

@@ -3,7 +3,7 @@ package keepio
 import "context"
 
 // writebackStep is how much of a stream is sent to the disk at a time.
-const writebackStep = 8 << 20
+const writebackStep = 4 << 20
 
 // A flusher starts writing out what streams append while they go on, so that
 // the sync at their end is short. It works in a goroutine of its own because

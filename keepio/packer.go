@@ -34,7 +34,8 @@ type group struct {
 // after Sync. A full disk is ErrFull. After an error none of data counts.
 func (p *Packer) Append(ctx context.Context, data []byte) ([]Segment, error) {
 	s := p.g.spool
-	defer s.busy()()
+	s.active.enter()
+	defer s.active.leave()
 	if err := s.budget.acquire(ctx, int64(len(data)), p.reserve); err != nil {
 		return nil, err
 	}

@@ -63,6 +63,8 @@ var copyBuffers = sync.Pool{New: func() any { return new([256 << 10]byte) }}
 // WriteRange writes n bytes of b, starting at off, to w and reports how many
 // went out. Bytes are checked before they go out.
 func (s *Spool) WriteRange(ctx context.Context, w io.Writer, b *Block, off, n int64) (int64, error) {
+	s.active.enter()
+	defer s.active.leave()
 	if b.file.Load() == nil {
 		if hash, size, ok := b.Stored(); ok {
 			return s.store.WriteRange(ctx, w, hash, size, off, n)

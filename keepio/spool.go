@@ -391,7 +391,3 @@ func (s *Spool) Close(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
-
-// busy notes that a request is at work until the returned function is called;
-// the background gives way to it.
-func (s *Spool) busy() func() { return s.active.enter() }

@@ -21,6 +21,7 @@ const (
 // A storer brings sealed block files into the store.
 type storer struct {
 	spool *Spool
+	hash  *hasher
 
 	mu       sync.Mutex // guards the fields below; comes after blockFile.mu
 	changed  signal
@@ -31,10 +32,27 @@ type storer struct {
 	backoff  time.Duration
 	urgent   int // callers that wait for a block
 	hurrying bool
+	storing  bool  // a batch is on its way
 	err      error // of the last attempt; nil after a success
 }
 
-func newStorer(s *Spool) *storer { return &storer{spool: s} }
+func newStorer(s *Spool) *storer {
+	st := &storer{spool: s}
+	st.hash = newHasher(st.giveWay)
+	return st
+}
+
+// giveWay reports whether hashing should let requests go first: not when
+// somebody waits for it.
+func (st *storer) giveWay() bool {
+	st.mu.Lock()
+	urgent := st.urgent > 0
+	st.mu.Unlock()
+	if _, tight := st.spool.budget.load(); urgent || tight {
+		return false
+	}
+	return st.spool.active.busy()
+}
 
 // enqueue adds a sealed file. Its mu is held.
 func (st *storer) enqueue(bf *blockFile) {
@@ -47,13 +65,14 @@ func (st *storer) enqueue(bf *blockFile) {
 	st.changed.fire()
 }
 
-// hurry makes storing start now; it reports whether there is something to store.
+// hurry makes storing start now; it reports whether there is something to store
+// or being stored.
 func (st *storer) hurry() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.hurrying = true
 	st.changed.fire()
-	return len(st.queue) > 0
+	return len(st.queue) > 0 || st.storing
 }
 
 // trouble returns why the last attempt to store failed.
@@ -95,7 +114,7 @@ func (st *storer) next(ctx context.Context) []*blockFile {
 				n = min(n, storeBatch)
 				batch := slices.Clone(st.queue[:n])
 				st.queue = slices.Delete(st.queue, 0, n)
-				st.hurrying = false
+				st.hurrying, st.storing = false, true
 				return batch
 			}
 		}
@@ -153,7 +172,7 @@ func (st *storer) store(ctx context.Context, batch []*blockFile) {
 			j.bf.mu.Unlock()
 		}
 	}
-	hashJobs(ctx, jobs)
+	st.hash.hashJobs(ctx, jobs)
 	st.eachJob(jobs, func(j *storeJob) error {
 		return st.spool.store.Adopt(ctx, j.bf.path, j.hash, j.size, j.sums)
 	})
@@ -211,6 +230,7 @@ func (st *storer) announce(ctx context.Context, jobs []*storeJob) {
 func (st *storer) finish(ctx context.Context, failed []*blockFile, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	st.storing = false
 	if len(failed) == 0 {
 		st.err, st.backoff = nil, 0
 		return
@@ -324,6 +344,8 @@ func (bf *blockFile) waitStored(ctx context.Context, after int) error {
 		switch {
 		case bf.state == fileStored:
 			return nil
+		case bf.state == fileDropped && bf.end == 0:
+			return nil // there is nothing to store
 		case bf.state == fileDropped:
 			return fmt.Errorf("block file %d: %w", bf.block.id, ErrNotFound)
 		case bf.state == fileFailed && bf.attempts > after:

@@ -24,7 +24,8 @@ type streamPart struct {
 // data counts and the stream goes on.
 func (st *Stream) Append(ctx context.Context, data []byte) ([]Segment, error) {
 	s := st.g.spool
-	defer s.busy()()
+	s.active.enter()
+	defer s.active.leave()
 	if err := s.budget.acquire(ctx, int64(len(data)), st.reserve); err != nil {
 		return nil, err
 	}
