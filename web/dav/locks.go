@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidwall/btree"
@@ -84,7 +85,8 @@ func (e *LockedError) Is(target error) bool { return target == collfs.ErrLocked 
 // brings it back after a restart. All methods may be called concurrently; none
 // that a Check calls (Require, Covers, TokenCovers) does I/O.
 type Locks struct {
-	conf LockConfig
+	conf  LockConfig
+	count atomic.Int64 // locks in the table; read without mu to see that there are none
 
 	mu      sync.Mutex                      // guards the fields below; never held during I/O
 	tokens  map[string]*lockEntry           // by token
@@ -284,6 +286,9 @@ func (m *Locks) List() []Lock {
 
 // Covers returns the locks that cover p.
 func (m *Locks) Covers(p LockPlace) []Lock {
+	if m.Empty() {
+		return nil
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var all []Lock
@@ -303,11 +308,7 @@ func (m *Locks) TokenCovers(token string, p LockPlace) bool {
 }
 
 // Empty reports that no lock is held anywhere.
-func (m *Locks) Empty() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return len(m.tokens) == 0
-}
+func (m *Locks) Empty() bool { return m.count.Load() == 0 }
 
 // Touch says what a request changes, for Require.
 type Touch int8
@@ -321,11 +322,11 @@ const (
 // Require reports whether user, having submitted tokens, may touch p: nil, or a
 // *LockedError. Of shared locks, one submitted token is enough.
 func (m *Locks) Require(user string, tokens []string, p LockPlace, touch Touch) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.tokens) == 0 {
+	if m.Empty() {
 		return nil
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	holds := func(e *lockEntry) bool { return e.User == user && slices.Contains(tokens, e.Token) }
 	var locked []LockPlace
 	held := false
@@ -407,6 +408,9 @@ func (m *Locks) Replaced(ctx context.Context, p LockPlace) {
 }
 
 func (m *Locks) drop(ctx context.Context, p LockPlace, self bool) {
+	if m.Empty() {
+		return
+	}
 	m.mu.Lock()
 	dead := m.expireLocked()
 	n := len(dead)
@@ -501,6 +505,7 @@ func (m *Locks) belowLocked(p LockPlace, f func(*lockEntry) bool) {
 
 func (m *Locks) addLocked(e *lockEntry) {
 	m.tokens[e.Token] = e
+	m.count.Add(1)
 	m.perUser[e.User]++
 	for _, ik := range m.indexes(e) {
 		es, _ := ik.index.Get(ik.key)
@@ -514,6 +519,7 @@ func (m *Locks) dropLocked(e *lockEntry) {
 		return
 	}
 	delete(m.tokens, e.Token)
+	m.count.Add(-1)
 	if m.perUser[e.User]--; m.perUser[e.User] == 0 {
 		delete(m.perUser, e.User)
 	}

@@ -148,8 +148,7 @@ func errorBody(cond string, hrefs []string) []byte {
 	return append(b[:len(xmlHead):len(xmlHead)], append([]byte(`<D:error xmlns:D="DAV:">`), b[len(xmlHead)+len("<D:error>"):]...)...)
 }
 
-// httpDate is what appendHTTPDate keeps between entries: neighbours often have
-// the same time.
+// httpDate keeps the last time that was printed: neighbours often have the same.
 type httpDate struct {
 	unix int64
 	text [29]byte
@@ -158,9 +157,9 @@ type httpDate struct {
 
 // append appends t as RFC 9110 has it: "Mon, 02 Jan 2006 15:04:05 GMT".
 func (d *httpDate) append(b []byte, t time.Time) []byte {
-	u := min(max(t.Unix(), minUnix), maxUnix)
+	u := t.Unix()
 	if !d.ok || d.unix != u {
-		copy(d.text[:], time.Unix(u, 0).UTC().AppendFormat(make([]byte, 0, 32), http.TimeFormat))
+		appendHTTPDate(d.text[:0], u)
 		d.unix, d.ok = u, true
 	}
 	return append(b, d.text[:]...)
@@ -168,10 +167,73 @@ func (d *httpDate) append(b []byte, t time.Time) []byte {
 
 // append8601 appends t as creationdate has it: RFC 3339 in UTC, whole seconds.
 func (d *httpDate) append8601(b []byte, t time.Time) []byte {
-	u := min(max(t.Unix(), minUnix), maxUnix)
+	u := t.Unix()
 	if !d.ok || d.unix != u {
-		copy(d.text[:], time.Unix(u, 0).UTC().AppendFormat(make([]byte, 0, 32), "2006-01-02T15:04:05Z"))
+		append8601(d.text[:0], u)
 		d.unix, d.ok = u, true
 	}
 	return append(b, d.text[:20]...)
+}
+
+const (
+	dayNames   = "SunMonTueWedThuFriSat"
+	monthNames = "JanFebMarAprMayJunJulAugSepOctNovDec"
+)
+
+func appendHTTPDate(b []byte, unix int64) []byte {
+	c := civilOf(unix)
+	b = append(b, dayNames[3*c.weekday:3*c.weekday+3]...)
+	b = append(append2(append(b, ", "...), c.day), ' ')
+	b = append(append(b, monthNames[3*c.month-3:3*c.month]...), ' ')
+	b = append(append2(append2(b, c.year/100), c.year%100), ' ')
+	return append(appendClock(b, c.second), " GMT"...)
+}
+
+func append8601(b []byte, unix int64) []byte {
+	c := civilOf(unix)
+	b = append(append2(append2(b, c.year/100), c.year%100), '-')
+	b = append(append2(b, c.month), '-')
+	b = append(append2(b, c.day), 'T')
+	return append(appendClock(b, c.second), 'Z')
+}
+
+func appendClock(b []byte, second int) []byte {
+	b = append(append2(b, second/3600), ':')
+	b = append(append2(b, second/60%60), ':')
+	return append2(b, second%60)
+}
+
+func append2(b []byte, n int) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }
+
+// civil is a moment in UTC, by the calendar.
+type civil struct{ year, month, day, weekday, second int }
+
+// civilOf computes the date of a moment, cut to the years 1 to 9999. Years begin
+// in March here, which puts the leap day last. package time does the same, more
+// generally and slower, which shows in a long listing.
+func civilOf(unix int64) civil {
+	unix = min(max(unix, minUnix), maxUnix)
+	days := unix / 86400
+	if unix%86400 < 0 {
+		days--
+	}
+	c := civil{second: int(unix - days*86400), weekday: int((days + 4 + 7*200_000) % 7)}
+	n := int(days) + 719468 // days since 1 March of year 0; never negative here
+	if n < 0 {
+		n += 146097 // 400 years have that many days
+		c.year = -400
+	}
+	era := n / 146097
+	n -= era * 146097
+	yoe := (n - n/1460 + n/36524 - n/146096) / 365
+	doy := n - (365*yoe + yoe/4 - yoe/100)
+	m := (5*doy + 2) / 153
+	c.day = doy - (153*m+2)/5 + 1
+	c.month = m + 3
+	c.year += era*400 + yoe
+	if c.month > 12 {
+		c.month -= 12
+		c.year++
+	}
+	return c
 }

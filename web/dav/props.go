@@ -193,9 +193,9 @@ type propWriter struct {
 	birth   httpDate
 }
 
-// append appends the <response> of the resource that info describes. name is
-// its path in the site: parent is set instead when it is the member info.Name of
-// a listed directory whose href (with the slash) is parentHref.
+// append appends the <response> of the resource that info describes: the one at
+// name, or, with dirHref, the member info.Name of the directory dirName, whose
+// href with its slash is dirHref.
 func (p *propWriter) append(b []byte, dirHref, dirName string, info *davfs.Info, name string) []byte {
 	b = append(b, "<D:response><D:href>"...)
 	if dirHref == "" {
@@ -385,6 +385,9 @@ func (p *propWriter) value(b []byte, s *propStep, info *davfs.Info, dirName, nam
 	case propLockDiscovery:
 		if p.locks == nil {
 			return b, false
+		}
+		if p.locks.Empty() {
+			return append(b, "<D:lockdiscovery/>"...), true
 		}
 		if name == "" {
 			name = joinPath(dirName, info.Name)

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"keepdav/davfs"
 )
@@ -245,13 +246,32 @@ func BenchmarkPropfindDepth0(b *testing.B) {
 	}
 }
 
+func TestDatesAgreeWithPackageTime(t *testing.T) {
+	check := func(u int64) {
+		at := time.Unix(u, 0).UTC()
+		if got, want := string(appendHTTPDate(nil, u)), at.Format(http.TimeFormat); got != want {
+			t.Errorf("%d = %s; want %s", u, got, want)
+		}
+		if got, want := string(append8601(nil, u)), at.Format("2006-01-02T15:04:05Z"); got != want {
+			t.Errorf("%d = %s; want %s", u, got, want)
+		}
+	}
+	for u := int64(minUnix); u <= maxUnix; u += 86400*13 + 12345 {
+		check(u)
+	}
+	for _, u := range []int64{minUnix, maxUnix, -1, 0, 951782400, 951868799, 951868800, -2203891200} {
+		check(u)
+	}
+	if got := string(appendHTTPDate(nil, maxUnix+1)); got != "Fri, 31 Dec 9999 23:59:59 GMT" {
+		t.Errorf("after the last year: %s", got)
+	}
+}
+
 func BenchmarkHTTPDate(b *testing.B) {
-	var d httpDate
 	buf := make([]byte, 0, 64)
-	i := 0
+	u := memTime.Unix()
 	for b.Loop() {
-		i++
-		buf = d.append(buf[:0], memTime.Add(1e9*2*3600*1))
-		buf = d.append(buf[:0], memTime)
+		u += 12345
+		buf = appendHTTPDate(buf[:0], u)
 	}
 }

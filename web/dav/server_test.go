@@ -49,6 +49,14 @@ func newServer(t *testing.T, change ...func(*Config)) *davServer {
 	return s
 }
 
+// basicSession sees tree at /home/coll as whoever the request names.
+func basicSession(tree *memTree) func(*http.Request) (Session, error) {
+	return func(r *http.Request) (Session, error) {
+		user, _, _ := r.BasicAuth()
+		return Session{FS: memFS{tree, "/home/coll"}, User: user}, nil
+	}
+}
+
 // as is the same server asked by another client or user.
 func (s *davServer) as(user, agent string) *davServer {
 	c := *s

@@ -1,0 +1,25 @@
+package dav
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+func TestLitmusPasses(t *testing.T) {
+	bin, err := exec.LookPath("litmus")
+	if err != nil {
+		t.Skip("litmus is not installed; `make test` installs it")
+	}
+	s := newServer(t, func(c *Config) {
+		tree := newMemTree()
+		c.Session = basicSession(tree)
+	})
+	cmd := exec.CommandContext(t.Context(), bin, "-k", s.url+"/home/coll/", "ann", "pw")
+	cmd.Dir = t.TempDir()
+	out, err := cmd.CombinedOutput()
+	text := string(out)
+	if err != nil || strings.Contains(text, "FAIL") || strings.Contains(text, "WARNING") || strings.Count(text, "100.0%") != 5 {
+		t.Errorf("litmus: %v\n%s", err, text)
+	}
+}
