@@ -10,12 +10,6 @@ import (
 	"time"
 )
 
-// A cost is what a server, as a tree of processes, used.
-type cost struct {
-	CPU float64 `json:"server_cpu_s"`
-	RSS float64 `json:"server_peak_rss_mib"` // the sum of the processes' peaks
-}
-
 const clockTick = 100 // Linux: USER_HZ
 
 type procStat struct {

@@ -19,7 +19,6 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 
 	"golang.org/x/net/webdav"
 )
@@ -71,7 +70,6 @@ func Serve(addr, dir string, mode Mode, user, password string) error {
 type durable struct {
 	webdav.Dir
 	root string
-	tmp  atomic.Int64
 }
 
 func (d *durable) real(name string) string {
