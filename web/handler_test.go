@@ -1,0 +1,404 @@
+package web
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"keepdav/collfs"
+	"keepdav/davfs"
+	"keepdav/web/auth"
+	"keepdav/web/dav"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// site is a server for a test, with what it logs.
+type site struct {
+	*httptest.Server
+	h    *Handler
+	tree *tree
+	mu   sync.Mutex // guards log
+	log  bytes.Buffer
+}
+
+func (s *site) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log.Write(p)
+}
+
+func (s *site) logged() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log.String()
+}
+
+func newSite(t *testing.T, change func(*Config)) *site {
+	t.Helper()
+	hash, err := auth.HashPassword(t.Context(), "pw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	locks, err := dav.NewLocks(t.Context(), dav.LockConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{tree: newTree()}
+	conf := Config{
+		Auth: auth.New(people{hash}, 0),
+		Site: func(collfs.User) davfs.FileSystem { return s.tree },
+		DAV:  dav.Config{Locks: locks},
+		Log:  zerolog.New(s),
+	}
+	if change != nil {
+		change(&conf)
+	}
+	s.h = NewHandler(conf)
+	s.Server = httptest.NewServer(s.h)
+	t.Cleanup(s.Server.Close)
+	return s
+}
+
+type reply struct {
+	*http.Response
+	body string
+}
+
+func (s *site) do(t *testing.T, method, path, body string, header ...string) reply {
+	t.Helper()
+	r, err := http.NewRequest(method, s.URL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetBasicAuth("ann", "pw")
+	for i := 0; i+1 < len(header); i += 2 {
+		if header[i+1] == "" {
+			r.Header.Del(header[i])
+			continue
+		}
+		r.Header.Set(header[i], header[i+1])
+	}
+	c := http.Client{Transport: http.DefaultTransport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	defer c.CloseIdleConnections()
+	resp, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reply{resp, string(b)}
+}
+
+func TestRefusalTellsClientsWhatTheyLookFor(t *testing.T) {
+	s := newSite(t, nil)
+	for _, method := range []string{"OPTIONS", "GET", "PROPFIND", "PUT"} {
+		r := s.do(t, method, "/home/x", "data", "Authorization", "")
+		if r.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s without credentials = %d; want 401", method, r.StatusCode)
+		}
+		for name, want := range map[string]string{"DAV": "1, 2", "MS-Author-Via": "DAV", "WWW-Authenticate": `Basic realm="keepdav"`} {
+			if got := r.Header.Get(name); !strings.HasPrefix(got, want) {
+				t.Errorf("%s without credentials: %s is %q; want %q…", method, name, got, want)
+			}
+		}
+	}
+}
+
+func TestPutAndGetThroughEverything(t *testing.T) {
+	s := newSite(t, nil)
+	if r := s.do(t, "PUT", "/home/f", "content"); r.StatusCode != http.StatusCreated {
+		t.Fatalf("PUT = %d; want 201", r.StatusCode)
+	}
+	r := s.do(t, "GET", "/home/f", "")
+	if r.StatusCode != http.StatusOK || r.body != "content" {
+		t.Errorf("GET = %d %q", r.StatusCode, r.body)
+	}
+	if r.Header.Get("X-Request-Id") == "" {
+		t.Error("an answer has no request id")
+	}
+}
+
+func TestEachRequestHasOneLineInTheLog(t *testing.T) {
+	s := newSite(t, nil)
+	s.do(t, "PUT", "/home/f", "content")
+	r := s.do(t, "GET", "/home/f", "")
+	lines := strings.Split(strings.TrimSpace(s.logged()), "\n")
+	if len(lines) != 2 {
+		t.Fatalf("%d lines for 2 requests:\n%s", len(lines), s.logged())
+	}
+	var line struct {
+		ID, User, Client, Method, Path, Level string
+		Status, In, Out                       int
+		MS                                    float64
+	}
+	if err := json.Unmarshal([]byte(lines[1]), &line); err != nil {
+		t.Fatal(err)
+	}
+	if line.ID != r.Header.Get("X-Request-Id") || line.User != "ann" || line.Client != "127.0.0.1" || line.Method != "GET" ||
+		line.Path != "/home/f" || line.Status != 200 || line.Out != 7 || line.MS <= 0 {
+		t.Errorf("the line is %s", lines[1])
+	}
+	if err := json.Unmarshal([]byte(lines[0]), &line); err != nil || line.In != 7 {
+		t.Errorf("the line of the PUT is %s", lines[0])
+	}
+}
+
+func TestSecretsAreNotLogged(t *testing.T) {
+	s := newSite(t, nil)
+	s.tree.dirs["/by_id/kdav0-4zz18-000000000000000"] = true
+	s.do(t, "GET", "/home/f?api_token=secret", "", "Authorization", "Bearer v2/x/secret")
+	s.do(t, "GET", "/home/f", "", "Authorization", "Bearer "+rootToken)
+	if r := s.do(t, "GET", "/c=kdav0-4zz18-000000000000000/t="+rootToken+"/", "", "Authorization", ""); r.StatusCode != http.StatusOK {
+		t.Errorf("GET with the token in the path = %d; want 200", r.StatusCode)
+	}
+	if log := s.logged(); strings.Contains(log, "secret") || strings.Contains(log, "pw") {
+		t.Errorf("the log has a secret:\n%s", log)
+	}
+}
+
+func TestAccessLogErrorsIsQuietAboutWhatIsNormal(t *testing.T) {
+	s := newSite(t, func(c *Config) { c.AccessLog = LogErrors })
+	s.do(t, "PUT", "/home/f", "content")
+	s.do(t, "GET", "/home/absent", "")
+	s.do(t, "GET", "/home/f", "", "Authorization", "")
+	if log := s.logged(); log != "" {
+		t.Errorf("logged:\n%s", log)
+	}
+	s.do(t, "GET", "/home/f", "", "Authorization", "Bearer v2/x/y")
+	if log := s.logged(); !strings.Contains(log, `"kind":"denied"`) {
+		t.Errorf("wrong credentials are not in the log: %q", log)
+	}
+}
+
+func TestPanicIsAnsweredAndTheServerLives(t *testing.T) {
+	s := newSite(t, nil)
+	r := s.do(t, "GET", "/home/panic", "")
+	if r.StatusCode != http.StatusInternalServerError || strings.Contains(r.body, "goroutine") || !strings.Contains(r.body, r.Header.Get("X-Request-Id")) {
+		t.Errorf("GET of what panics = %d %q; want 500 with the id and nothing else", r.StatusCode, r.body)
+	}
+	if !strings.Contains(s.logged(), "as the test wants it") {
+		t.Error("the panic is not in the log")
+	}
+	if r := s.do(t, "GET", "/home/", ""); r.StatusCode != http.StatusOK {
+		t.Errorf("the next request = %d", r.StatusCode)
+	}
+}
+
+func TestHealthNeedsNoCredentialsAndReadinessFollows(t *testing.T) {
+	s := newSite(t, nil)
+	get := func(path string) int { return s.do(t, "GET", path, "", "Authorization", "").StatusCode }
+	if got := get("/healthz"); got != 200 {
+		t.Errorf("/healthz = %d; want 200", got)
+	}
+	if got := get("/readyz"); got != 503 {
+		t.Errorf("/readyz before SetReady = %d; want 503", got)
+	}
+	s.h.SetReady(true)
+	if got := get("/readyz"); got != 200 {
+		t.Errorf("/readyz = %d; want 200", got)
+	}
+}
+
+func TestMetricsAreForAdministrators(t *testing.T) {
+	s := newSite(t, func(c *Config) { c.AdminMetrics = true })
+	if got := s.do(t, "GET", "/metrics", "", "Authorization", "").StatusCode; got != 401 {
+		t.Errorf("without credentials = %d; want 401", got)
+	}
+	if got := s.do(t, "GET", "/metrics", "").StatusCode; got != 403 {
+		t.Errorf("as a user = %d; want 403", got)
+	}
+	r := s.do(t, "GET", "/metrics", "", "Authorization", "Bearer "+rootToken)
+	if r.StatusCode != 200 || !strings.Contains(r.body, `keepdav_http_requests_total{method="GET",status="403"} 1`) {
+		t.Errorf("as administrator = %d\n%s", r.StatusCode, r.body)
+	}
+}
+
+func TestPlainHTTPFromOutsideIsRefusedOrSentToHTTPS(t *testing.T) {
+	s := newSite(t, func(c *Config) { c.RequireTLS, c.Proxies = true, everyProxy })
+	far := []string{"X-Forwarded-For", "203.0.113.9"}
+	if got := s.do(t, "PROPFIND", "/home/", "", far...).StatusCode; got != 403 {
+		t.Errorf("PROPFIND from outside = %d; want 403", got)
+	}
+	r := s.do(t, "GET", "/home/", "", append(far, "Accept", "text/html", "Authorization", "")...)
+	if r.StatusCode != http.StatusTemporaryRedirect || !strings.HasPrefix(r.Header.Get("Location"), "https://") {
+		t.Errorf("a browser from outside = %d to %q; want to be sent to https", r.StatusCode, r.Header.Get("Location"))
+	}
+	if got := s.do(t, "PROPFIND", "/home/", "", append(far, "X-Forwarded-Proto", "https", "Depth", "0")...).StatusCode; got != 207 {
+		t.Errorf("through a proxy that does the TLS = %d; want 207", got)
+	}
+	if got := s.do(t, "PROPFIND", "/home/", "", "X-Forwarded-For", "127.0.0.1", "Depth", "0").StatusCode; got != 207 {
+		t.Errorf("from this machine = %d; want 207", got)
+	}
+}
+
+func TestForwardedHeadersOfStrangersAreIgnored(t *testing.T) {
+	h := NewHandler(Config{Proxies: everyProxy})
+	r := httptest.NewRequest("GET", "/", nil)
+	r.RemoteAddr = "198.51.100.7:1234"
+	r.Header.Set("X-Forwarded-For", "127.0.0.1")
+	r.Header.Set("X-Forwarded-Proto", "https")
+	if a, secure := h.client(r); a.String() != "198.51.100.7" || secure {
+		t.Errorf("client = %v, %v; want the peer itself, in the clear", a, secure)
+	}
+	r.TLS = &tls.ConnectionState{}
+	if _, secure := h.client(r); !secure {
+		t.Error("a TLS connection counts as one in the clear")
+	}
+}
+
+func TestPagesOfOtherOriginsCannotChangeAnything(t *testing.T) {
+	s := newSite(t, nil)
+	r := s.do(t, "POST", "/home/", "do=make&new=x", "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "cross-site")
+	if r.StatusCode != http.StatusForbidden || s.tree.dirs["/home/x"] {
+		t.Errorf("POST from another site = %d; want 403 and nothing made", r.StatusCode)
+	}
+}
+
+func TestShortForms(t *testing.T) {
+	for _, c := range []struct{ path, prefix, token string }{
+		{"/c=ID", "/c=ID", ""},
+		{"/c=ID/", "/c=ID", ""},
+		{"/c=ID/a/b", "/c=ID", ""},
+		{"/c=ID/t=tok/a", "/c=ID/t=tok", "tok"},
+		{"/c=ID/t=v2/u/s/a", "/c=ID/t=v2/u/s", "v2/u/s"},
+		{"/c=ID/t=v2/u/s", "/c=ID/t=v2/u/s", "v2/u/s"},
+		{"/c=ID/_/t=x/a", "/c=ID/_", ""},
+		{"/c=ID/t=tok/_/t=x", "/c=ID/t=tok/_", "tok"},
+		{"/c=ID/_x", "/c=ID", ""},
+	} {
+		if p, tok := shortForm(c.path); p != c.prefix || tok != c.token {
+			t.Errorf("shortForm(%q) = %q, %q; want %q, %q", c.path, p, tok, c.prefix, c.token)
+		}
+	}
+	pdh := "d41d8cd98f00b204e9800998ecf8427e"
+	for in, want := range map[string]string{pdh + "-0": pdh + "+0", pdh + " 0": pdh + "+0", pdh + "+0": pdh + "+0", "kdav0-4zz18-000000000000000": "kdav0-4zz18-000000000000000"} {
+		if got := shortID(in); got != want {
+			t.Errorf("shortID(%q) = %q; want %q", in, got, want)
+		}
+	}
+}
+
+func TestShortFormServesTheCollectionAndKeepsItsURLs(t *testing.T) {
+	s := newSite(t, nil)
+	const id = "kdav0-4zz18-000000000000000"
+	s.tree.dirs["/by_id/"+id] = true
+	if r := s.do(t, "PUT", "/c="+id+"/f", "x"); r.StatusCode != http.StatusCreated {
+		t.Fatalf("PUT = %d; want 201", r.StatusCode)
+	}
+	if _, ok := s.tree.files["/by_id/"+id+"/f"]; !ok {
+		t.Error("the file is not in the collection")
+	}
+	r := s.do(t, "PROPFIND", "/c="+id+"/", "", "Depth", "1")
+	if r.StatusCode != 207 || !strings.Contains(r.body, "/c="+id+"/f<") && !strings.Contains(r.body, "/c%3D"+id+"/f<") {
+		t.Errorf("PROPFIND = %d\n%s", r.StatusCode, r.body)
+	}
+}
+
+func TestBrowserPage(t *testing.T) {
+	s := newSite(t, nil)
+	evil := `<script>alert(1)<br>"'&.txt`
+	s.tree.files["/home/"+evil] = []byte("x")
+	s.tree.dirs["/home/sub dir"] = true
+	r := s.do(t, "GET", "/home/", "", "Accept", "text/html")
+	if r.StatusCode != 200 || !strings.HasPrefix(r.Header.Get("Content-Type"), "text/html") {
+		t.Fatalf("GET = %d %s", r.StatusCode, r.Header.Get("Content-Type"))
+	}
+	if strings.Contains(r.body, "<script") || !strings.Contains(r.body, "&lt;script&gt;") {
+		t.Errorf("a name is not escaped:\n%s", r.body)
+	}
+	if !strings.Contains(r.Header.Get("Content-Security-Policy"), "default-src 'none'") {
+		t.Error("the page has no content security policy")
+	}
+	if !strings.Contains(r.body, `href="/home/sub%20dir/"`) {
+		t.Errorf("no link to the directory:\n%s", r.body)
+	}
+}
+
+func TestFormsOfThePageWork(t *testing.T) {
+	s := newSite(t, nil)
+	form := func(v url.Values) reply {
+		return s.do(t, "POST", "/home/", v.Encode(), "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin")
+	}
+	if r := form(url.Values{"do": {"make"}, "new": {"a b"}}); r.StatusCode != http.StatusSeeOther || r.Header.Get("Location") != "/home/" {
+		t.Errorf("make = %d to %q; want 303 to /home/", r.StatusCode, r.Header.Get("Location"))
+	}
+	if !s.tree.dirs["/home/a b"] {
+		t.Error("no directory was made")
+	}
+	if r := form(url.Values{"do": {"make"}, "new": {"a b"}}); r.StatusCode != http.StatusMethodNotAllowed || !strings.Contains(r.body, "of this name already") {
+		t.Errorf("make again = %d; want 405 and a word about it", r.StatusCode)
+	}
+	var body bytes.Buffer
+	m := multipart.NewWriter(&body)
+	for _, name := range []string{"one ü.txt", "two.bin", "../three"} {
+		w, err := m.CreateFormFile("file", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(w, "content of %s", name)
+	}
+	m.Close()
+	r := s.do(t, "POST", "/home/", body.String(), "Content-Type", m.FormDataContentType())
+	if r.StatusCode != http.StatusSeeOther {
+		t.Errorf("upload = %d; want 303\n%s", r.StatusCode, r.body)
+	}
+	for name, want := range map[string]string{"/home/one ü.txt": "content of one ü.txt", "/home/two.bin": "content of two.bin", "/home/three": "content of ../three"} {
+		if got := string(s.tree.files[name]); got != want {
+			t.Errorf("%s has %q; want %q", name, got, want)
+		}
+	}
+	if r := form(url.Values{"do": {"delete"}, "name": {"two.bin", "three"}}); r.StatusCode != http.StatusSeeOther {
+		t.Errorf("delete = %d; want 303", r.StatusCode)
+	}
+	if len(s.tree.files) != 1 {
+		t.Errorf("after deleting two of three there are %d", len(s.tree.files))
+	}
+	if r := form(url.Values{"do": {"delete"}, "name": {"../home"}}); r.StatusCode < 400 {
+		t.Errorf("delete of ../home = %d; want to be refused", r.StatusCode)
+	}
+}
+
+func TestCutUploadOfAFormKeepsNothing(t *testing.T) {
+	s := newSite(t, nil)
+	body := "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\npart of a fi"
+	r := s.do(t, "POST", "/home/", body, "Content-Type", "multipart/form-data; boundary=b")
+	if r.StatusCode < 400 {
+		t.Errorf("a form that ends early = %d; want a failure", r.StatusCode)
+	}
+	if _, ok := s.tree.files["/home/f"]; ok {
+		t.Error("part of a file was kept")
+	}
+}
+
+func TestKindsOfErrorsHaveWords(t *testing.T) {
+	for _, k := range collfs.Kinds() {
+		if kindNames[k] == "" {
+			t.Errorf("kind %d has no word for the log", k)
+		}
+	}
+}
+
+func BenchmarkHealthz(b *testing.B) {
+	h := NewHandler(Config{Log: zerolog.New(io.Discard)})
+	r := httptest.NewRequest("GET", "/healthz", nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		h.ServeHTTP(httptest.NewRecorder(), r)
+	}
+}
