@@ -47,7 +47,8 @@ type SideFile struct {
 	Path    string // inside the collection or project
 	Size    int64
 	ModTime time.Time
-	Data    []byte // not filled in listings
+	Content collfs.ContentID // identifies the data
+	Data    []byte           // not filled in listings
 }
 
 // A SideStore keeps side files by the UUID of a collection or project and the

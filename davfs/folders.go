@@ -1,5 +1,3 @@
-//go:build collfsready
-
 package davfs
 
 import (
@@ -54,7 +52,7 @@ type folderCache struct {
 
 type folder struct {
 	names    map[string]child
-	folded   map[string]string // foldName → the one name that has it; ambiguous ones are ""
+	folded   map[string]string // by foldKeys: the one name that has it; "" if it is not the only one
 	loose    child
 	hasLoose bool // loose is known
 }
@@ -144,9 +142,9 @@ func (s *Site) foldedName(ctx context.Context, project collfs.UUID, name string,
 		folded = make(map[string]string, len(entries))
 		for _, e := range entries {
 			for _, key := range foldKeys(e.Name) {
-				if old, ok := folded[key]; ok && old != e.Name {
+				if _, ok := folded[key]; ok && key[0] == 'c' {
 					folded[key] = "" // ambiguous
-				} else {
+				} else if !ok { // of equal spellings, the first
 					folded[key] = e.Name
 				}
 			}
@@ -164,7 +162,9 @@ func foldKeys(name string) [2]string {
 	return [2]string{"n" + norm.NFC.String(name), "c" + foldCaseOf(name)}
 }
 
-func foldCaseOf(name string) string { return norm.NFC.String(cases.Fold().String(norm.NFC.String(name))) }
+func foldCaseOf(name string) string {
+	return norm.NFC.String(cases.Fold().String(norm.NFC.String(name)))
+}
 
 // mayFold reports whether a name that does not exist as given may be meant for another.
 func mayFold(name string, c Client) bool {

@@ -1,5 +1,3 @@
-//go:build collfsready
-
 package davfs
 
 import (
@@ -22,7 +20,8 @@ type place struct {
 	uuid collfs.UUID
 	// Of atCollection: the path in it, "" for its root.
 	path    string
-	version int // of atCollection: 0 is the present state
+	version int        // of atCollection: 0 is the present state
+	pdh     collfs.PDH // of atCollection: it must have this content
 
 	level    collfs.Level
 	readOnly bool // whatever the level: a version, or a content found by its hash
@@ -32,8 +31,9 @@ type place struct {
 	project collfs.UUID
 	base    string
 
-	// Of atCollection: the collection keeps the loose files of project.
-	loose bool
+	// Of atCollection: the collection keeps the loose files of project. direct:
+	// it was not named, the path follows the project's name.
+	loose, direct bool
 }
 
 type placeKind uint8
@@ -60,8 +60,13 @@ func (p *place) isRecord() bool {
 // inCollection reports whether p is below the root of a collection.
 func (p *place) inCollection() bool { return p.kind == atCollection && p.path != "" }
 
-func (p *place) mayWrite() bool { return !p.readOnly && p.level >= collfs.CanWrite }
+// shown reports whether p is, or would be, shown in the folder of p.project
+// itself, so that a directory there is a collection.
+func (p *place) shown() bool {
+	return p.kind == atNothing || p.direct && !strings.Contains(p.path, "/") || p.isRecord() && p.project != ""
+}
 
+func (p *place) mayWrite() bool { return !p.readOnly && p.level >= collfs.CanWrite }
 
 // resolve finds where a name leads. A name whose parent is nowhere is
 // ErrNoParent; one whose parent is a read-only folder above the projects, and
@@ -165,7 +170,7 @@ func (f *FS) walk(ctx context.Context, p place, rest string) (place, error) {
 				return p.inside(""), nil
 			}
 			p = p.inside(rest)
-			p.loose, err = f.isLoose(ctx, p.project, p.uuid, base)
+			p.loose, err = f.site.isLoose(ctx, p.project, p.uuid)
 			return p, err
 		}
 	}
@@ -186,7 +191,7 @@ func (f *FS) walkLoose(ctx context.Context, p place, base, rest string) (place, 
 		p.kind, p.uuid = atNothing, ""
 		return p, nil
 	}
-	p.kind, p.uuid, p.loose = atCollection, loose.uuid, true
+	p.kind, p.uuid, p.loose, p.direct = atCollection, loose.uuid, true, true
 	p.path = base
 	if rest != "" {
 		p.path += "/" + rest
@@ -221,6 +226,30 @@ var (
 	pdhForm  = regexp.MustCompile(`^[0-9a-f]{32}[+-][0-9]+$`)
 )
 
+func inTrash(e collfs.Entry) bool {
+	return e.Collection != nil && !e.Collection.TrashAt.IsZero() || e.Project != nil && !e.Project.TrashAt.IsZero()
+}
+
+func (p *place) isMetaOfProject() bool { return p.kind == atMetaFile && p.path == "" }
+
+// looseHas reports whether the loose files of a project have exactly this name.
+func (f *FS) looseHas(ctx context.Context, project collfs.UUID, name string) (bool, error) {
+	k, err := f.site.looseOf(ctx, project)
+	if err != nil || k.kind == noChild {
+		return false, err
+	}
+	c, err := f.site.conf.Files.Open(ctx, k.uuid)
+	if err != nil {
+		return false, err
+	}
+	defer c.Release()
+	_, err = c.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 func (f *FS) resolveByID(ctx context.Context, name, rest string) (place, error) {
 	if rest == "" {
 		return place{kind: atVirtual, name: name, level: collfs.CanRead}, nil
@@ -235,7 +264,7 @@ func (f *FS) resolveByID(ctx context.Context, name, rest string) (place, error) 
 			}
 			return place{}, err
 		}
-		p := place{name: name, uuid: uuid, version: version, level: collfs.CanRead, readOnly: true, base: id}
+		p := place{name: name, uuid: uuid, version: version, pdh: pdh, level: collfs.CanRead, readOnly: true, base: id}
 		return p.inside(rest), nil
 	}
 	bare, number, isVersion := strings.Cut(id, "@")
@@ -249,7 +278,7 @@ func (f *FS) resolveByID(ctx context.Context, name, rest string) (place, error) 
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return place{}, err
 		}
-		if err == nil {
+		if err == nil && !inTrash(e) {
 			k = childOf(e)
 		}
 		f.site.names.put(byID, bare, k, gen)

@@ -1,10 +1,7 @@
-//go:build collfsready
-
 package davfs
 
 import (
 	"context"
-	"errors"
 	"io/fs"
 	"slices"
 	"strings"
@@ -193,4 +190,3 @@ func (c *pdhCache) drop(id collfs.UUID) {
 		}
 	}
 }
-

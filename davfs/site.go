@@ -1,5 +1,3 @@
-//go:build collfsready
-
 package davfs
 
 import (
@@ -28,22 +26,20 @@ type Config struct {
 	// Space tells how much the store holds and how much more fits; nil: unknown.
 	Space func(ctx context.Context) (Usage, error)
 
-	// NewUUID makes the UUID of a new collection.
-	NewUUID func() collfs.UUID
-
 	Log zerolog.Logger
 }
 
 // A Site is what the users of one process share: the caches of names and
 // levels. Close it before the collfs.FS under it.
 type Site struct {
-	conf    Config
-	names   folderCache
-	access  accessCache
-	sums    sumCache
-	side    sideIndex
-	records recordCache
-	stop    func()
+	conf   Config
+	names  folderCache
+	access accessCache
+	sums   sumCache
+	side   sideIndex
+	shares shareCache
+	pdhs   pdhCache
+	stop   func()
 
 	mu    sync.Mutex // guards locks
 	locks map[collfs.UUID]*folderLock
@@ -56,8 +52,8 @@ type folderLock struct {
 
 // NewSite returns a site over a store.
 func NewSite(conf Config) (*Site, error) {
-	if conf.Files == nil || conf.Folders == nil || conf.Catalog == nil || conf.NewUUID == nil {
-		return nil, errors.New("davfs: Files, Folders, Catalog and NewUUID must be set")
+	if conf.Files == nil || conf.Folders == nil || conf.Catalog == nil {
+		return nil, errors.New("davfs: Files, Folders and Catalog must be set")
 	}
 	if conf.Side == nil {
 		conf.Apple = AppleStore
@@ -78,7 +74,7 @@ func (s *Site) User(u collfs.User) *FS { return &FS{site: s, user: u} }
 
 // notice empties what an event of the catalog makes doubtful.
 func (s *Site) notice(e collfs.Event) {
-	s.records.drop(e.UUID)
+	s.pdhs.drop(e.UUID)
 	if e.Kind == collfs.ContentChanged {
 		return
 	}
@@ -87,6 +83,7 @@ func (s *Site) notice(e collfs.Event) {
 		// A record that moved or went takes what lies below it along.
 		s.names.drop(byID)
 		s.access.clear()
+		s.shares.clear()
 	}
 }
 

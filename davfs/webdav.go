@@ -476,7 +476,7 @@ func deadProps(extra map[string]string) map[xml.Name]webdav.Property {
 }
 
 // emptyProp stands for a property without content: "" would delete the key.
-const emptyProp = " "
+const emptyProp = "<!---->"
 
 func patchExtra(patches []webdav.Proppatch) (map[string]string, webdav.Propstat) {
 	extra := map[string]string{}

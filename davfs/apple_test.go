@@ -1,0 +1,126 @@
+package davfs_test
+
+import (
+	"io/fs"
+	"strings"
+	"testing"
+
+	"keepdav/davfs"
+)
+
+func TestAppleLitterStaysOutOfCollections(t *testing.T) {
+	r := newRig(t)
+	mac := davfs.WithClient(r.ctx, davfs.Client{Apple: true})
+	r.mkdir("/home/c", "/home/c/d")
+	r.put("/home/c/f", "main")
+	for _, name := range []string{"/home/c/._f", "/home/c/.DS_Store", "/home/c/d/._x", "/home/._c", "/home/.DS_Store"} {
+		if _, err := putFile(mac, r.FS, name, "litter of "+name); err != nil {
+			t.Fatal(err)
+		}
+		wantFile(mac, t, r.FS, name, "litter of "+name)
+		r.want(name, "litter of "+name)
+	}
+	r.wantList("/home/c", "d/", "f")
+	r.wantList("/home/c/d")
+	r.wantList("/home", "c/")
+	wantList(mac, t, r.FS, "/home/c", ".DS_Store", "._f", "d/", "f")
+	wantList(mac, t, r.FS, "/home/c/d", "._x")
+	wantList(mac, t, r.FS, "/home", ".DS_Store", "._c", "c/")
+	if rec := r.entry(r.admin.UUID, "c").Collection; rec.Files != 1 {
+		t.Errorf("the collection has %d files; want 1", rec.Files)
+	}
+	if _, err := putFile(mac, r.FS, "/home/c/._f", "new"); err != nil {
+		t.Fatal(err)
+	}
+	r.want("/home/c/._f", "new")
+	_, err := r.Put(mac, "/home/c/no/._f", davfs.PutOptions{})
+	wantErr(t, "Put without a parent", err, davfs.ErrNoParent)
+	if err := r.Remove(mac, "/home/c/._f", nil); err != nil {
+		t.Error(err)
+	}
+	r.wantGone("/home/c/._f")
+}
+
+func TestAppleLitterFollowsItsFile(t *testing.T) {
+	r := newRig(t)
+	r.mkdir("/home/c", "/home/c/d", "/home/e")
+	r.put("/home/c/f", "main")
+	r.put("/home/c/._f", "fork")
+	r.put("/home/c/d/.DS_Store", "view")
+	r.move("/home/c/f", "/home/c/g")
+	r.want("/home/c/._g", "fork")
+	r.wantGone("/home/c/._f")
+	r.move("/home/c/g", "/home/e/h")
+	r.want("/home/e/._h", "fork")
+	r.move("/home/c/d", "/home/e/d")
+	r.want("/home/e/d/.DS_Store", "view")
+	r.move("/home/e/h", "/home/loose")
+	r.want("/home/._loose", "fork")
+	if err := r.Remove(r.ctx, "/home/loose", nil); err != nil {
+		t.Fatal(err)
+	}
+	r.wantGone("/home/._loose")
+	if err := r.Remove(r.ctx, "/home/e/d", nil); err != nil {
+		t.Fatal(err)
+	}
+	r.mkdir("/home/e/d")
+	r.wantGone("/home/e/d/.DS_Store")
+}
+
+func TestAppleLitterMovesByItself(t *testing.T) {
+	r := newRig(t)
+	r.mkdir("/home/c", "/home/c/d")
+	r.put("/home/c/._f", "fork")
+	r.move("/home/c/._f", "/home/c/d/._g")
+	r.want("/home/c/d/._g", "fork")
+	r.wantGone("/home/c/._f")
+	r.copy("/home/c/d/._g", "/home/c/._h")
+	r.want("/home/c/._h", "fork")
+	// Under a name that is none of litter it is a file.
+	r.move("/home/c/._h", "/home/c/data")
+	r.want("/home/c/data", "fork")
+	r.wantGone("/home/c/._h")
+	r.wantList("/home/c", "d/", "data")
+	_, err := r.Move(r.ctx, "/home/c/d/._g", "/home/c/data", davfs.CopyOptions{})
+	wantErr(t, "Move over a file", err, fs.ErrExist)
+}
+
+func TestLargeResourceForksAreStoredAsFiles(t *testing.T) {
+	r := newRig(t)
+	r.mkdir("/home/c")
+	big := strings.Repeat("x", 16<<20+1)
+	r.put("/home/c/._known", big)
+	up, err := r.Put(r.ctx, "/home/c/._unknown", davfs.PutOptions{Size: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer up.Abort()
+	if _, err := up.ReadFrom(strings.NewReader(big)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := up.Commit(r.ctx); err != nil {
+		t.Fatal(err)
+	}
+	r.wantList("/home/c", "._known", "._unknown")
+	r.want("/home/c/._unknown", big)
+	// What is in the collection stays there, whatever its size.
+	r.put("/home/c/._known", "small")
+	r.wantList("/home/c", "._known", "._unknown")
+	r.want("/home/c/._known", "small")
+}
+
+func TestApplePolicies(t *testing.T) {
+	store := newRig(t, func(c *davfs.Config) { c.Apple = davfs.AppleStore })
+	store.mkdir("/home/c")
+	store.put("/home/c/._f", "fork")
+	store.wantList("/home/c", "._f")
+	discard := newRig(t, func(c *davfs.Config) { c.Apple = davfs.AppleDiscard })
+	discard.mkdir("/home/c")
+	discard.put("/home/c/._f", "fork")
+	discard.wantList("/home/c")
+	discard.wantGone("/home/c/._f")
+	none := newRig(t, func(c *davfs.Config) { c.Side = nil })
+	none.mkdir("/home/c")
+	none.put("/home/c/._f", "fork")
+	none.wantList("/home/c", "._f")
+}

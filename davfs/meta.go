@@ -1,0 +1,121 @@
+package davfs
+
+import (
+	"context"
+	"crypto/md5"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"keepdav/collfs"
+)
+
+// metaCollectionJSON is the record of a collection as the API of Arvados shows it.
+type metaCollectionJSON struct {
+	Kind        string          `json:"kind"`
+	UUID        collfs.UUID     `json:"uuid"`
+	Owner       collfs.UUID     `json:"owner_uuid"`
+	Name        string          `json:"name"`
+	Description string          `json:"description"`
+	Properties  json.RawMessage `json:"properties"`
+	CreatedAt   time.Time       `json:"created_at"`
+	ModifiedAt  time.Time       `json:"modified_at"`
+	TrashAt     *time.Time      `json:"trash_at"`
+	DeleteAt    *time.Time      `json:"delete_at"`
+	Version     int             `json:"version"`
+	Current     collfs.UUID     `json:"current_version_uuid"`
+	PDH         collfs.PDH      `json:"portable_data_hash"`
+	Files       int64           `json:"file_count"`
+	Bytes       int64           `json:"file_size_total"`
+	Manifest    string          `json:"manifest_text"`
+}
+
+type metaProjectJSON struct {
+	Kind       string      `json:"kind"`
+	UUID       collfs.UUID `json:"uuid"`
+	Owner      collfs.UUID `json:"owner_uuid"`
+	Name       string      `json:"name"`
+	GroupClass string      `json:"group_class"`
+	CreatedAt  time.Time   `json:"created_at"`
+	ModifiedAt time.Time   `json:"modified_at"`
+	TrashAt    *time.Time  `json:"trash_at"`
+}
+
+// metaFile makes the hidden file that shows a record: its JSON and a newline.
+func (f *FS) metaFile(ctx context.Context, p place) ([]byte, Info, error) {
+	var v any
+	var modified time.Time
+	var err error
+	if p.isMetaOfProject() {
+		v, modified, err = f.metaProject(ctx, p)
+	} else {
+		v, modified, err = f.metaCollection(ctx, p)
+	}
+	if err != nil {
+		return nil, Info{}, err
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, Info{}, fmt.Errorf("record %s: %w", p.uuid, err)
+	}
+	data = append(data, '\n')
+	i := Info{
+		Name: baseName(p.name), Size: int64(len(data)), ModTime: modified, Content: contentOf(data),
+		Collection: p.uuid, Path: baseName(p.name), ReadOnly: true, Entries: -1,
+	}
+	return data, i, nil
+}
+
+func (f *FS) metaProject(ctx context.Context, p place) (any, time.Time, error) {
+	e, err := f.site.conf.Folders.Entry(ctx, p.uuid)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	r := e.Project
+	if r == nil {
+		return nil, time.Time{}, fs.ErrNotExist
+	}
+	return metaProjectJSON{
+		Kind: "arvados#group", UUID: r.UUID, Owner: r.Owner, Name: r.Name, GroupClass: "project",
+		CreatedAt: r.CreatedAt, ModifiedAt: r.ModifiedAt, TrashAt: orNull(r.TrashAt),
+	}, r.ModifiedAt, nil
+}
+
+// metaCollection computes the manifest, so it waits for the data to be stored.
+// It shows changes that are not committed yet.
+func (f *FS) metaCollection(ctx context.Context, p place) (any, time.Time, error) {
+	c, err := f.open(ctx, &p)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	defer c.Release()
+	text, err := c.Manifest(ctx)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	r, err := c.Record(ctx)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	props := r.Properties
+	if len(props) == 0 {
+		props = json.RawMessage("{}")
+	}
+	return metaCollectionJSON{
+		Kind: "arvados#collection", UUID: r.UUID, Owner: r.Owner, Name: r.Name, Description: r.Description, Properties: props,
+		CreatedAt: r.CreatedAt, ModifiedAt: r.ModifiedAt, TrashAt: orNull(r.TrashAt), DeleteAt: orNull(r.DeleteAt),
+		Version: r.Version, Current: r.UUID, PDH: pdhOf(text), Files: r.Files, Bytes: r.Bytes, Manifest: string(text),
+	}, r.ModifiedAt, nil
+}
+
+func pdhOf(manifest []byte) collfs.PDH {
+	return collfs.PDH(fmt.Sprintf("%x+%d", md5.Sum(manifest), len(manifest)))
+}
+
+func orNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}

@@ -1,0 +1,359 @@
+package davfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+	"time"
+
+	"keepdav/collfs"
+)
+
+// Put implements FileSystem.
+func (f *FS) Put(ctx context.Context, name string, o PutOptions) (Upload, error) {
+	p, err := f.resolveNew(ctx, name)
+	var up Upload
+	if err == nil {
+		up, err = f.put(ctx, p, o)
+	}
+	if err != nil {
+		return nil, pathError("put", name, err)
+	}
+	return up, nil
+}
+
+func (f *FS) put(ctx context.Context, p place, o PutOptions) (Upload, error) {
+	p, err := f.placeForFile(ctx, p, o.Size)
+	if err != nil {
+		return nil, err
+	}
+	if p.kind == atNothing {
+		return newSideUpload(ctx, f, p, p.project, p.base, o), nil
+	}
+	s, err := f.visit(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	err = s.mayPut()
+	if err == nil && !s.ok && f.toSide(s.path, o.Size) {
+		defer s.close()
+		key, inside := s.key(s.path)
+		return newSideUpload(ctx, f, p, key, inside, o), nil
+	}
+	if err == nil {
+		var stage *collfs.Stage
+		if stage, err = s.c.NewStage(o.Size); err == nil {
+			return &upload{fs: f, ctx: ctx, spot: s, o: o, stage: stage}, nil
+		}
+	}
+	s.close()
+	return nil, err
+}
+
+// placeForFile returns where the file is to be made that has the name of p: one
+// in a project's folder is made in the collection of its loose files. A place
+// that stays atNothing is for a side file of that project.
+func (f *FS) placeForFile(ctx context.Context, p place, size int64) (place, error) {
+	if p.kind == atCollection && p.path != "" {
+		return p, nil
+	}
+	if p.kind != atNothing {
+		return p, collfs.ErrIsDir
+	}
+	if err := p.mayMake(); err != nil {
+		return p, err
+	}
+	if f.toSide(p.base, size) {
+		return p, nil
+	}
+	loose, err := f.makeLoose(ctx, p.project)
+	if err != nil {
+		return p, err
+	}
+	p.kind, p.uuid, p.path, p.loose, p.direct = atCollection, loose, p.base, true, true
+	return p, nil
+}
+
+// mayPut says why a file may not be made at s or replaced.
+func (s *spot) mayPut() error {
+	if err := s.parent(); err != nil {
+		return err
+	}
+	if s.ok && s.node.Dir {
+		return collfs.ErrIsDir
+	}
+	if !s.mayWrite() {
+		return collfs.ErrReadOnly
+	}
+	return s.mayName()
+}
+
+// mayName says why the last name of s.path may not be made.
+func (s *spot) mayName() error {
+	_, base := splitPath(s.path)
+	if s.path == metaCollection || s.direct && s.path == metaProject {
+		return collfs.ErrNameInvalid
+	}
+	return collfs.CheckName(base)
+}
+
+// upload is a file in the making in a collection.
+type upload struct {
+	fs    *FS
+	ctx   context.Context // of the request that it lives in
+	spot  spot
+	o     PutOptions
+	stage *collfs.Stage // nil when it has ended
+	err   error         // why it must not be linked
+}
+
+var errTooLong = fmt.Errorf("%w: it is longer", collfs.ErrShortBody)
+
+func (u *upload) Write(p []byte) (int, error) {
+	if u.stage == nil {
+		return 0, fs.ErrClosed
+	}
+	if u.err == nil && u.o.Size >= 0 && u.stage.Size()+int64(len(p)) > u.o.Size {
+		u.err = errTooLong
+	}
+	if u.err != nil {
+		return 0, u.err
+	}
+	n, err := u.stage.Write(u.ctx, p)
+	if err != nil {
+		u.err = err
+	}
+	return n, err
+}
+
+// ReadFrom reads r to its end. Only io.EOF is its end: a body that was cut gives
+// another error, after which the upload can only be aborted.
+func (u *upload) ReadFrom(r io.Reader) (int64, error) {
+	n, err := copyAll(u, r)
+	if err != nil && u.err == nil {
+		u.err = err
+	}
+	return n, err
+}
+
+// copyBuffers are large, because each Write of a stage costs a system call, and
+// hold less than what counts as a small file.
+var copyBuffers = sync.Pool{New: func() any { return new([256 << 10]byte) }}
+
+// copyAll writes what r has in large pieces. A last piece that comes with an
+// error is not written.
+func copyAll(w io.Writer, r io.Reader) (total int64, err error) {
+	buf := copyBuffers.Get().(*[256 << 10]byte)
+	defer copyBuffers.Put(buf)
+	for err == nil {
+		n := 0
+		for n < len(buf) && err == nil {
+			var k int
+			k, err = r.Read(buf[n:])
+			n += k
+		}
+		if n == 0 || err != nil && err != io.EOF {
+			break
+		}
+		k, werr := w.Write(buf[:n])
+		total += int64(k)
+		if werr != nil {
+			return total, werr
+		}
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return total, err
+}
+
+// Commit implements Upload.
+func (u *upload) Commit(ctx context.Context) (Info, bool, error) {
+	if u.stage == nil {
+		return Info{}, false, pathError("put", u.spot.name, fs.ErrClosed)
+	}
+	defer u.Abort()
+	info, created, err := u.commit(ctx)
+	return info, created, pathError("put", u.spot.name, err)
+}
+
+func (u *upload) commit(ctx context.Context) (Info, bool, error) {
+	s := &u.spot
+	if u.err != nil {
+		return Info{}, false, u.err
+	}
+	if u.o.Size >= 0 && u.stage.Size() != u.o.Size {
+		return Info{}, false, fmt.Errorf("%w: %d of %d bytes", collfs.ErrShortBody, u.stage.Size(), u.o.Size)
+	}
+	if err := ctx.Err(); err != nil {
+		return Info{}, false, err
+	}
+	node, created, err := s.c.Link(u.stage, s.path, collfs.LinkOptions{Attr: u.o.attr, Check: s.check(u.o.Check)})
+	if errors.Is(err, fs.ErrNotExist) { // somebody removed the directory meanwhile
+		dir, _ := splitPath(s.path)
+		err = &atName{s.siteName(dir), ErrNoParent}
+	}
+	if err != nil {
+		return Info{}, false, err
+	}
+	s.node, s.ok = node, true
+	if err := s.c.Commit(ctx, true); err != nil {
+		return Info{}, false, err
+	}
+	return s.info(), created, nil
+}
+
+// attr makes the attributes of a new content from those of the old: what says
+// something of the old content goes.
+func (o *PutOptions) attr(old collfs.Attr, exists bool) collfs.Attr {
+	a := old
+	a.Mtime = 0 // now
+	if !o.ModTime.IsZero() {
+		a = AttrChange{ModTime: &o.ModTime}.apply(a)
+	}
+	change := o.Extra
+	for _, algorithm := range []string{"MD5", "SHA1"} {
+		key := collfs.ExtraSum + algorithm
+		if _, has := old.Extra[key]; has && change[key] == "" {
+			change = withKey(change, key)
+		}
+	}
+	a.Extra = changeExtra(a.Extra, change)
+	return a
+}
+
+// withKey returns a copy of m that deletes key.
+func withKey(m map[string]string, key string) map[string]string {
+	c := make(map[string]string, len(m)+1)
+	for k, v := range m {
+		c[k] = v
+	}
+	c[key] = ""
+	return c
+}
+
+// Abort implements Upload.
+func (u *upload) Abort() {
+	if u.stage != nil {
+		u.stage.Abort()
+		u.stage = nil
+		u.spot.close()
+	}
+}
+
+// toSide reports whether a new file of this name and size (-1: unknown) is for
+// the side store. One that exists in a collection stays there.
+func (f *FS) toSide(p string, size int64) bool {
+	_, base := splitPath(p)
+	return f.site.conf.Apple != AppleStore && size <= maxSideFile && isAppleLitter(base)
+}
+
+// sideUpload is a side file in the making. One that grows too large goes on as
+// an upload into the collection.
+type sideUpload struct {
+	fs     *FS
+	ctx    context.Context // of the request that it lives in
+	place  place
+	key    collfs.UUID
+	path   string
+	o      PutOptions
+	data   []byte
+	err    error
+	large  Upload // what it has become
+	closed bool
+}
+
+func newSideUpload(ctx context.Context, f *FS, p place, key collfs.UUID, inside string, o PutOptions) *sideUpload {
+	return &sideUpload{fs: f, ctx: ctx, place: p, key: key, path: inside, o: o}
+}
+
+func (u *sideUpload) Write(p []byte) (int, error) {
+	switch {
+	case u.closed:
+		return 0, fs.ErrClosed
+	case u.large != nil:
+		return u.large.Write(p)
+	case u.err == nil && u.o.Size >= 0 && int64(len(u.data)+len(p)) > u.o.Size:
+		u.err = errTooLong
+	case u.err == nil && len(u.data)+len(p) > maxSideFile:
+		u.err = u.grow()
+		if u.err == nil {
+			return u.large.Write(p)
+		}
+	}
+	if u.err != nil {
+		return 0, u.err
+	}
+	u.data = append(u.data, p...)
+	return len(p), nil
+}
+
+// grow makes the upload one into the collection.
+func (u *sideUpload) grow() error {
+	large, err := u.fs.put(u.ctx, u.place, PutOptions{Size: maxSideFile + 1, ModTime: u.o.ModTime, Extra: u.o.Extra, Check: u.o.Check})
+	if err != nil {
+		return err
+	}
+	large.(*upload).o.Size = u.o.Size
+	if _, err := large.Write(u.data); err != nil {
+		large.Abort()
+		return err
+	}
+	u.large, u.data = large, nil
+	return nil
+}
+
+func (u *sideUpload) ReadFrom(r io.Reader) (int64, error) {
+	n, err := copyAll(u, r)
+	if err != nil && u.err == nil {
+		u.err = err
+	}
+	return n, err
+}
+
+func (u *sideUpload) Commit(ctx context.Context) (Info, bool, error) {
+	if u.closed {
+		return Info{}, false, pathError("put", u.place.name, fs.ErrClosed)
+	}
+	if u.large != nil && u.err == nil {
+		u.closed = true
+		return u.large.Commit(ctx)
+	}
+	defer u.Abort()
+	i, created, err := u.commit(ctx)
+	return i, created, pathError("put", u.place.name, err)
+}
+
+func (u *sideUpload) commit(ctx context.Context) (Info, bool, error) {
+	if u.err != nil {
+		return Info{}, false, u.err
+	}
+	if u.o.Size >= 0 && int64(len(u.data)) != u.o.Size {
+		return Info{}, false, fmt.Errorf("%w: %d of %d bytes", collfs.ErrShortBody, len(u.data), u.o.Size)
+	}
+	_, exists, err := u.fs.checkSide(ctx, u.key, u.path, u.o.Check)
+	if err != nil {
+		return Info{}, false, err
+	}
+	file := SideFile{Path: u.path, Size: int64(len(u.data)), ModTime: u.o.ModTime, Content: contentOf(u.data), Data: u.data}
+	if file.ModTime.IsZero() {
+		file.ModTime = time.Now()
+	}
+	if u.fs.site.conf.Apple == AppleDiscard {
+		return sideInfo(u.key, file), !exists, nil
+	}
+	if err := u.fs.site.putSide(ctx, u.key, file); err != nil {
+		return Info{}, false, err
+	}
+	return sideInfo(u.key, file), !exists, nil
+}
+
+func (u *sideUpload) Abort() {
+	if u.large != nil {
+		u.large.Abort()
+	}
+	u.closed, u.data = true, nil
+}

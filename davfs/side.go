@@ -1,0 +1,209 @@
+package davfs
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+	"sync"
+
+	"github.com/zeebo/xxh3"
+
+	"keepdav/collfs"
+)
+
+// sideIndex remembers which collections and projects have side files at all, so
+// that changes elsewhere cost no query. Only this process changes side files.
+type sideIndex struct {
+	mu  sync.Mutex // guards the fields below
+	has map[collfs.UUID]bool
+	gen uint64 // counts additions
+}
+
+func (x *sideIndex) get(key collfs.UUID) (has, known bool, gen uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	has, known = x.has[key]
+	return has, known, x.gen
+}
+
+func (x *sideIndex) set(key collfs.UUID, has bool, gen uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.gen != gen {
+		return
+	}
+	if x.has == nil || len(x.has) > 100_000 {
+		x.has = map[collfs.UUID]bool{}
+	}
+	x.has[key] = has
+}
+
+func (x *sideIndex) added(key collfs.UUID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.gen++
+	if x.has == nil {
+		x.has = map[collfs.UUID]bool{}
+	}
+	x.has[key] = true
+}
+
+func (s *Site) hasSide(ctx context.Context, key collfs.UUID) (bool, error) {
+	if s.conf.Side == nil {
+		return false, nil
+	}
+	has, known, gen := s.side.get(key)
+	if known {
+		return has, nil
+	}
+	has, err := s.conf.Side.HasSide(ctx, key)
+	if err == nil {
+		s.side.set(key, has, gen)
+	}
+	return has, err
+}
+
+func (s *Site) putSide(ctx context.Context, key collfs.UUID, f SideFile) error {
+	// Before and after: a set between the two is of a state without f.
+	s.side.added(key)
+	defer s.side.added(key)
+	return s.conf.Side.PutSide(ctx, key, f)
+}
+
+// dropSide forgets the side files of what was at p: its own, those below it,
+// and its resource fork.
+func (s *Site) dropSide(ctx context.Context, key collfs.UUID, p string) error {
+	has, err := s.hasSide(ctx, key)
+	if !has || p == "" {
+		return err
+	}
+	if err := s.conf.Side.RemoveSide(ctx, key, p); err != nil {
+		return err
+	}
+	return s.conf.Side.RemoveSide(ctx, key, appleTwin(p))
+}
+
+// moveSide takes the side files of what was at p along to another place.
+func (s *Site) moveSide(ctx context.Context, key collfs.UUID, p string, toKey collfs.UUID, to string) error {
+	has, err := s.hasSide(ctx, key)
+	if err != nil {
+		return err
+	}
+	if !has || p == "" || to == "" {
+		return s.dropSide(ctx, toKey, to)
+	}
+	s.side.added(toKey)
+	defer s.side.added(toKey)
+	if err := s.conf.Side.RenameSide(ctx, key, p, toKey, to); err != nil {
+		return err
+	}
+	return s.conf.Side.RenameSide(ctx, key, appleTwin(p), toKey, appleTwin(to))
+}
+
+// sideInfo describes a side file.
+func sideInfo(key collfs.UUID, f SideFile) Info {
+	name := f.Path[strings.LastIndexByte(f.Path, '/')+1:]
+	return Info{
+		Name: name, Size: f.Size, ModTime: f.ModTime, Content: f.Content,
+		Collection: key, Path: f.Path, Entries: -1,
+	}
+}
+
+func contentOf(data []byte) collfs.ContentID { return xxh3.Hash128(data).Bytes() }
+
+// sideStat describes a side file; a missing one is fs.ErrNotExist.
+func (f *FS) sideStat(ctx context.Context, key collfs.UUID, p string) (Info, error) {
+	file, err := f.sideFile(ctx, key, p)
+	return sideInfo(key, file), err
+}
+
+func (f *FS) openSide(ctx context.Context, key collfs.UUID, p string) (File, error) {
+	file, err := f.sideFile(ctx, key, p)
+	if err != nil {
+		return nil, err
+	}
+	return newBytesFile(sideInfo(key, file), file.Data), nil
+}
+
+func (f *FS) sideFile(ctx context.Context, key collfs.UUID, p string) (SideFile, error) {
+	if _, base := splitPath(p); !isAppleLitter(base) {
+		return SideFile{}, fs.ErrNotExist
+	}
+	has, err := f.site.hasSide(ctx, key)
+	if err != nil {
+		return SideFile{}, err
+	}
+	if !has {
+		return SideFile{}, fs.ErrNotExist
+	}
+	return f.site.conf.Side.GetSide(ctx, key, p)
+}
+
+// withSide adds the side files of a directory to a listing for an Apple client.
+func (f *FS) withSide(ctx context.Context, l Listing, key collfs.UUID, dir string) (Listing, error) {
+	if !clientOf(ctx).Apple {
+		return l, nil
+	}
+	has, err := f.site.hasSide(ctx, key)
+	if err != nil || !has {
+		return l, err
+	}
+	files, err := f.site.conf.Side.ListSide(ctx, key, dir)
+	if err != nil {
+		return nil, err
+	}
+	infos := make([]Info, len(files))
+	for i, file := range files {
+		infos[i] = sideInfo(key, file)
+	}
+	return newMergeListing(l, newSliceListing(infos)), nil
+}
+
+// checkSide calls a Check with the side file that there is, if any.
+func (f *FS) checkSide(ctx context.Context, key collfs.UUID, p string, check Check) (Info, bool, error) {
+	i, err := f.sideStat(ctx, key, p)
+	exists := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Info{}, false, err
+	}
+	if !exists {
+		i = Info{}
+	}
+	if check != nil {
+		if err := check(i, exists); err != nil {
+			return i, exists, checkError{err}
+		}
+	}
+	return i, exists, nil
+}
+
+func (f *FS) removeSide(ctx context.Context, key collfs.UUID, p string, mayWrite bool, check Check) error {
+	if _, err := f.sideStat(ctx, key, p); err != nil {
+		return err
+	}
+	if !mayWrite {
+		return collfs.ErrReadOnly
+	}
+	if _, _, err := f.checkSide(ctx, key, p, check); err != nil {
+		return err
+	}
+	return f.site.conf.Side.RemoveSide(ctx, key, p)
+}
+
+// setSideAttr changes the time of a side file; other attributes it has none.
+func (f *FS) setSideAttr(ctx context.Context, key collfs.UUID, p string, mayWrite bool, c AttrChange) (Info, error) {
+	file, err := f.sideFile(ctx, key, p)
+	if err != nil {
+		return Info{}, err
+	}
+	if !mayWrite {
+		return Info{}, collfs.ErrReadOnly
+	}
+	i, _, err := f.checkSide(ctx, key, p, c.Check)
+	if err != nil || c.ModTime == nil {
+		return i, err
+	}
+	file.ModTime = *c.ModTime
+	return sideInfo(key, file), f.site.putSide(ctx, key, file)
+}

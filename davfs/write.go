@@ -1,0 +1,117 @@
+package davfs
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"keepdav/collfs"
+)
+
+// maxSparse is how far beyond the end of a file a write may begin.
+const maxSparse = 1 << 40
+
+// WriteAt implements FileSystem. The body is staged first, so one that is cut
+// changes nothing.
+func (f *FS) WriteAt(ctx context.Context, name string, off, n int64, body io.Reader, check Check) (Info, error) {
+	p, err := f.resolve(ctx, name)
+	var i Info
+	if err == nil {
+		i, err = f.writeAt(ctx, p, off, n, body, check)
+	}
+	return i, pathError("write", name, err)
+}
+
+func (f *FS) writeAt(ctx context.Context, p place, off, n int64, body io.Reader, check Check) (Info, error) {
+	switch {
+	case off < -1 || n < 0:
+		return Info{}, fs.ErrInvalid
+	case p.kind == atNothing:
+		return f.writeSide(ctx, p, p.project, p.base, off, n, body, check)
+	case p.kind == atMetaFile:
+		return Info{}, collfs.ErrReadOnly
+	case !p.inCollection():
+		return Info{}, collfs.ErrIsDir
+	}
+	s, err := f.visit(ctx, p)
+	if err != nil {
+		return Info{}, err
+	}
+	defer s.close()
+	switch {
+	case !s.ok:
+		key, inside := s.key(s.path)
+		return f.writeSide(ctx, p, key, inside, off, n, body, check)
+	case s.node.Dir:
+		return Info{}, collfs.ErrIsDir
+	case !s.mayWrite():
+		return Info{}, collfs.ErrReadOnly
+	}
+	stage, err := s.c.NewStage(n)
+	if err != nil {
+		return Info{}, err
+	}
+	defer stage.Abort()
+	if err := fill(ctx, stage, body, n); err != nil {
+		return Info{}, err
+	}
+	s.node, err = s.c.Splice(stage, s.path, off, collfs.SpliceOptions{
+		MaxHole: maxSparse, Attr: dropSums, Check: s.check(check),
+	})
+	if err != nil {
+		return Info{}, err
+	}
+	return s.info(), s.c.Commit(ctx, true)
+}
+
+// dropSums makes the attributes of a changed content from those of the old: its
+// time is now, and checksums that were true of the old are gone.
+func dropSums(old collfs.Attr) collfs.Attr {
+	return (&PutOptions{}).attr(old, true)
+}
+
+// fill stages exactly n bytes of body.
+func fill(ctx context.Context, stage *collfs.Stage, body io.Reader, n int64) error {
+	got, err := copyAll(stageWriter{ctx, stage}, io.LimitReader(body, n))
+	if err == nil && got != n {
+		err = fmt.Errorf("%w: %d of %d bytes", collfs.ErrShortBody, got, n)
+	}
+	return err
+}
+
+// stageWriter is a stage as an io.Writer, for one call.
+type stageWriter struct {
+	ctx   context.Context
+	stage *collfs.Stage
+}
+
+func (w stageWriter) Write(p []byte) (int, error) { return w.stage.Write(w.ctx, p) }
+
+// writeSide changes a side file.
+func (f *FS) writeSide(ctx context.Context, p place, key collfs.UUID, inside string, off, n int64, body io.Reader, check Check) (Info, error) {
+	file, err := f.sideFile(ctx, key, inside)
+	if err != nil {
+		return Info{}, err
+	}
+	if !p.mayWrite() {
+		return Info{}, collfs.ErrReadOnly
+	}
+	if off < 0 {
+		off = file.Size
+	}
+	if off > maxSideFile || off+n > maxSideFile {
+		return Info{}, fmt.Errorf("a file of this name has at most %d bytes: %w", maxSideFile, collfs.ErrNotSupported)
+	}
+	data := make([]byte, max(file.Size, off+n))
+	copy(data, file.Data)
+	if _, err := io.ReadFull(body, data[off:off+n]); err != nil {
+		return Info{}, fmt.Errorf("%w: %w", collfs.ErrShortBody, err)
+	}
+	if _, _, err := f.checkSide(ctx, key, inside, check); err != nil {
+		return Info{}, err
+	}
+	file.Data, file.Size, file.ModTime, file.Content = data, int64(len(data)), time.Now(), contentOf(data)
+	return sideInfo(key, file), f.site.putSide(ctx, key, file)
+}
