@@ -18,7 +18,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/net/webdav"
 )
@@ -39,6 +38,9 @@ func Handler(dir string, mode Mode, user, password string) (http.Handler, error)
 	}
 	var fsys webdav.FileSystem = webdav.Dir(dir)
 	if mode == Durable {
+		if err := errors.Join(syncDir(dir), syncDir(filepath.Dir(dir))); err != nil {
+			return nil, err
+		}
 		fsys = &durable{Dir: webdav.Dir(dir), root: dir}
 	}
 	h := &webdav.Handler{FileSystem: fsys, LockSystem: webdav.NewMemLS()}
@@ -143,9 +145,6 @@ func (s *staged) Close() error {
 	}
 	if err := os.Rename(tmp, s.name); err != nil {
 		return err
-	}
-	if strings.HasPrefix(tmp, filepath.Dir(s.name)+string(filepath.Separator)) {
-		return syncDir(filepath.Dir(s.name))
 	}
 	return errors.Join(syncDir(filepath.Dir(s.name)), syncDir(filepath.Dir(tmp)))
 }

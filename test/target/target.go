@@ -189,14 +189,15 @@ func Start(t testing.TB, o Options) *Server {
 	if o.Store == "" {
 		o.Store = filepath.Join(t.TempDir(), "store")
 	}
-	s, err := start(t, o)
+	s, err := TryStart(t, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-func start(t testing.TB, o Options) (*Server, error) {
+// TryStart is Start for servers that may fail to start; Options.Store has to be set.
+func TryStart(t testing.TB, o Options) (*Server, error) {
 	t.Helper()
 	if o.Kind == "" {
 		o.Kind = KeepDAV
