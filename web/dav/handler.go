@@ -104,7 +104,7 @@ type request struct {
 	h      *Handler
 	w      http.ResponseWriter
 	r      *http.Request
-	ctx    context.Context
+	ctx    context.Context // with the client's habits, for the file system
 	fs     davfs.FileSystem
 	user   string
 	quirks Quirks
@@ -116,6 +116,9 @@ type request struct {
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := &request{h: h, w: w, r: r, ctx: r.Context(), quirks: QuirksOf(r.UserAgent())}
+	if q.quirks.Mac || q.quirks.Windows {
+		q.ctx = davfs.WithClient(q.ctx, davfs.Client{Apple: q.quirks.Mac, FoldCase: q.quirks.Windows})
+	}
 	if err := q.serve(); err != nil {
 		q.fail(err)
 	}
@@ -340,8 +343,26 @@ func (q *request) newGuard(name string, touch Touch, info davfs.Info, exists boo
 			return nil, err
 		}
 	}
+	if l := q.h.conf.Locks; l != nil && l.Wide() {
+		if err := q.lookAbove(&g.place); err != nil {
+			return nil, err
+		}
+	}
 	g.parent = g.place.parent()
 	return g, nil
+}
+
+// lookAbove finds what is above the tree of p, for locks on projects.
+func (q *request) lookAbove(p *LockPlace) error {
+	for name := parentOf(p.rootName()); name != "/" && p.Above == nil; name = parentOf(p.rootName()) {
+		above, err := q.place(name)
+		if err != nil {
+			return err
+		}
+		p.Above = &above
+		p = &above
+	}
+	return nil
 }
 
 // check is a davfs.Check.

@@ -46,6 +46,9 @@ func (q *request) lock() error {
 	if err := q.preflight(g, info, exists); err != nil {
 		return err
 	}
+	if err := q.lookAbove(&g.place); err != nil {
+		return err
+	}
 	l, err := locks.Acquire(q.ctx, Lock{
 		Place: g.place, User: q.user, Owner: string(li.Owner), Infinite: depth != Depth0, Dir: info.Dir,
 		Shared: li.Shared, Timeout: timeout,
@@ -135,6 +138,9 @@ func (q *request) unlock() error {
 	}
 	p, err := q.place(q.path.Name)
 	if err != nil {
+		return err
+	}
+	if err := q.lookAbove(&p); err != nil {
 		return err
 	}
 	if err := q.h.conf.Locks.Release(q.ctx, q.user, token, p); err != nil {

@@ -20,19 +20,37 @@ import (
 // A LockPlace is where a lock sits or what a request touches. Two users who see
 // one collection under different URLs have the same Tree and Path.
 type LockPlace struct {
-	Tree string // the collection's UUID; "" for what lies in no collection
+	Tree string // the UUID of the collection or project; "" for folders above the projects
 	Path string // inside the tree: "/" or "/a/b"; in tree "" the same as Name
 	Name string // the name in the site of whoever asks
+
+	// Above is the project, or folder, that the tree's root lies in. It may be
+	// left out while there is no lock outside of collections.
+	Above *LockPlace `json:",omitempty"`
 }
 
 // parent is the place of the collection that p is a member of.
 func (p LockPlace) parent() LockPlace {
-	up := LockPlace{Tree: p.Tree, Path: parentOf(p.Path), Name: parentOf(p.Name)}
-	if p.Tree == "" || p.Path == "/" {
-		return LockPlace{Path: up.Name, Name: up.Name}
+	switch {
+	case p.Path != "/":
+		return LockPlace{Tree: p.Tree, Path: parentOf(p.Path), Name: parentOf(p.Name), Above: p.Above}
+	case p.Above != nil:
+		return *p.Above
 	}
-	return up
+	return LockPlace{Path: "/", Name: parentOf(p.Name)}
 }
+
+// rootName is the name of the root of p's tree.
+func (p LockPlace) rootName() string {
+	name := p.Name
+	for n := strings.Count(p.Path, "/"); n > 0 && p.Path != "/"; n-- {
+		name = parentOf(name)
+	}
+	return name
+}
+
+// inCollection reports whether p's tree is a collection.
+func (p LockPlace) inCollection() bool { return strings.Contains(p.Tree, "-4zz18-") }
 
 // A Lock is a granted lock. It is a value.
 type Lock struct {
@@ -87,11 +105,12 @@ func (e *LockedError) Is(target error) bool { return target == collfs.ErrLocked 
 type Locks struct {
 	conf  LockConfig
 	count atomic.Int64 // locks in the table; read without mu to see that there are none
+	wide  atomic.Int64 // those of them that are outside of collections
 
 	mu      sync.Mutex                      // guards the fields below; never held during I/O
 	tokens  map[string]*lockEntry           // by token
 	places  btree.Map[string, []*lockEntry] // by placeKey(tree, path)
-	names   btree.Map[string, []*lockEntry] // by placeKey("", name), for what spans trees
+	inside  map[string][]*lockEntry         // by placeKey of what is above the tree they are in
 	expiry  lockHeap                        // soonest first
 	perUser map[string]int
 }
@@ -109,7 +128,7 @@ func NewLocks(ctx context.Context, conf LockConfig) (*Locks, error) {
 	if conf.PerUser <= 0 {
 		conf.PerUser = 10_000
 	}
-	m := &Locks{conf: conf, tokens: map[string]*lockEntry{}, perUser: map[string]int{}}
+	m := &Locks{conf: conf, tokens: map[string]*lockEntry{}, inside: map[string][]*lockEntry{}, perUser: map[string]int{}}
 	if conf.Store == nil {
 		return m, nil
 	}
@@ -310,6 +329,10 @@ func (m *Locks) TokenCovers(token string, p LockPlace) bool {
 // Empty reports that no lock is held anywhere.
 func (m *Locks) Empty() bool { return m.count.Load() == 0 }
 
+// Wide reports that there are locks outside of collections, so that places have
+// to say what is above them.
+func (m *Locks) Wide() bool { return m.wide.Load() > 0 }
+
 // Touch says what a request changes, for Require.
 type Touch int8
 
@@ -370,25 +393,34 @@ func (m *Locks) Require(user string, tokens []string, p LockPlace, touch Touch) 
 }
 
 // seenFrom is the place of e with the name under which whoever sees p sees it.
+// What they may not see at all keeps the name that the lock's owner has for it.
 func (m *Locks) seenFrom(e *lockEntry, p LockPlace) LockPlace {
 	at := e.Place
-	if at.Tree != p.Tree {
+	at.Above = nil
+	for a := &p; a != nil; a = a.Above {
+		if at.Tree != a.Tree {
+			continue
+		}
+		switch {
+		case within(at.Path, a.Path):
+			at.Name = joinBelow(a.Name, strings.TrimPrefix(at.Path, strings.TrimSuffix(a.Path, "/")))
+		case within(a.Path, at.Path):
+			at.Name = a.Name
+			for n := strings.Count(strings.TrimPrefix(a.Path, strings.TrimSuffix(at.Path, "/")), "/"); n > 0; n-- {
+				at.Name = parentOf(at.Name)
+			}
+		}
 		return at
 	}
-	switch {
-	case within(at.Path, p.Path): // at or below
-		if rest := strings.TrimPrefix(strings.TrimPrefix(at.Path, p.Path), "/"); rest != "" {
-			at.Name = joinPath(p.Name, rest)
-		} else {
-			at.Name = p.Name
-		}
-	case within(p.Path, at.Path):
-		at.Name = p.Name
-		for n := strings.Count(strings.TrimPrefix(p.Path, strings.TrimSuffix(at.Path, "/")), "/"); n > 0; n-- {
-			at.Name = parentOf(at.Name)
-		}
-	}
 	return at
+}
+
+// joinBelow adds a rooted path, "" or "/" for none, to a name.
+func joinBelow(name, rest string) string {
+	if rest = strings.TrimPrefix(rest, "/"); rest == "" {
+		return name
+	}
+	return joinPath(name, rest)
 }
 
 // LockRoot is the name of l's root as whoever asks about p sees it.
@@ -467,12 +499,10 @@ func (m *Locks) coveringLocked(p LockPlace, f func(*lockEntry) bool) {
 			path, self = parentOf(path), false
 		}
 	}
-	if !chain(p.Tree, p.Path, true) || p.Tree == "" || p.Name == "" {
-		return
+	more := chain(p.Tree, p.Path, true)
+	for a := p.Above; a != nil && more; a = a.Above {
+		more = chain(a.Tree, a.Path, false)
 	}
-	// Above the collection are projects, which lie in no tree. The root of a
-	// collection may show as a project: its loose files.
-	chain("", p.Name, p.Path == "/")
 }
 
 // belowLocked calls f for each live lock strictly below p. m.mu must be held,
@@ -481,35 +511,38 @@ func (m *Locks) belowLocked(p LockPlace, f func(*lockEntry) bool) {
 	if len(m.tokens) == 0 {
 		return
 	}
-	index, key := &m.places, placeKey(p.Tree, p.Path)
-	if p.Tree == "" {
-		// A project: the collections in it are trees of their own, found by name.
-		index, key = &m.names, placeKey("", p.Name)
-	}
 	now := time.Now()
-	index.Ascend(key, func(k string, es []*lockEntry) bool {
-		if !strings.HasPrefix(k, key) {
-			return false
-		}
-		if k == key {
-			return true
-		}
+	more := true
+	visit := func(es []*lockEntry) bool {
 		for _, e := range es {
-			if e.Expires.After(now) && !f(e) {
-				return false
+			if more = !e.Expires.After(now) || f(e); !more {
+				break
 			}
 		}
-		return true
+		return more
+	}
+	key := placeKey(p.Tree, p.Path)
+	m.places.Ascend(key, func(k string, es []*lockEntry) bool {
+		return strings.HasPrefix(k, key) && (k == key || visit(es))
 	})
+	if more {
+		visit(m.inside[key])
+	}
 }
 
 func (m *Locks) addLocked(e *lockEntry) {
 	m.tokens[e.Token] = e
 	m.count.Add(1)
 	m.perUser[e.User]++
-	for _, ik := range m.indexes(e) {
-		es, _ := ik.index.Get(ik.key)
-		ik.index.Set(ik.key, append(slices.Clip(es), e))
+	if !e.Place.inCollection() {
+		m.wide.Add(1)
+	}
+	key := placeKey(e.Place.Tree, e.Place.Path)
+	es, _ := m.places.Get(key)
+	m.places.Set(key, append(slices.Clip(es), e))
+	for a := e.Place.Above; a != nil; a = a.Above {
+		key := placeKey(a.Tree, a.Path)
+		m.inside[key] = append(m.inside[key], e)
 	}
 	heap.Push(&m.expiry, e)
 }
@@ -523,27 +556,23 @@ func (m *Locks) dropLocked(e *lockEntry) {
 	if m.perUser[e.User]--; m.perUser[e.User] == 0 {
 		delete(m.perUser, e.User)
 	}
-	for _, ik := range m.indexes(e) {
-		es, _ := ik.index.Get(ik.key)
-		if len(es) <= 1 {
-			ik.index.Delete(ik.key)
-			continue
+	if !e.Place.inCollection() {
+		m.wide.Add(-1)
+	}
+	isE := func(x *lockEntry) bool { return x == e }
+	key := placeKey(e.Place.Tree, e.Place.Path)
+	if es, _ := m.places.Get(key); len(es) > 1 {
+		m.places.Set(key, slices.DeleteFunc(slices.Clone(es), isE))
+	} else {
+		m.places.Delete(key)
+	}
+	for a := e.Place.Above; a != nil; a = a.Above {
+		key := placeKey(a.Tree, a.Path)
+		if m.inside[key] = slices.DeleteFunc(m.inside[key], isE); len(m.inside[key]) == 0 {
+			delete(m.inside, key)
 		}
-		ik.index.Set(ik.key, slices.DeleteFunc(slices.Clone(es), func(x *lockEntry) bool { return x == e }))
 	}
 	heap.Remove(&m.expiry, e.heapIndex)
-}
-
-type indexKey struct {
-	index *btree.Map[string, []*lockEntry]
-	key   string
-}
-
-func (m *Locks) indexes(e *lockEntry) [2]indexKey {
-	return [2]indexKey{
-		{&m.places, placeKey(e.Place.Tree, e.Place.Path)},
-		{&m.names, placeKey("", e.Place.Name)},
-	}
 }
 
 // expireLocked takes out the locks whose time is over. The caller forgets them

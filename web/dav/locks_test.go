@@ -138,20 +138,35 @@ func TestLocksBelowAreReported(t *testing.T) {
 
 func TestProjectLocksCoverTheirCollections(t *testing.T) {
 	m := newLocks(t, LockConfig{})
-	project := LockPlace{Path: "/home", Name: "/home"}
+	project := LockPlace{Tree: "zzzzz-j7d0g-1", Path: "/", Name: "/home/p"}
+	seen := project
+	seen.Name = "/shared/u/p" // by another user
+	inProject := func(path string) LockPlace {
+		return LockPlace{Tree: "zzzzz-4zz18-1", Path: path, Name: "/shared/u/p/c" + path, Above: &seen}
+	}
 	l, err := m.Acquire(t.Context(), Lock{Place: project, User: "u", Infinite: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Require("v", nil, at("/a"), TouchSelf); err == nil {
-		t.Error("a member of a collection in the locked project may be touched")
+	le, _ := errors.AsType[*LockedError](m.Require("v", nil, inProject("/a"), TouchSelf))
+	if le == nil || le.Places[0].Name != "/shared/u/p" {
+		t.Errorf("a member of a collection in the locked project may be touched: %v", le)
 	}
-	if err := m.Release(t.Context(), "u", l.Token, at("/a")); err != nil {
+	if err := m.Release(t.Context(), "u", l.Token, inProject("/a")); err != nil {
 		t.Errorf("release from below: %v", err)
 	}
-	mustLock(t, m, "u", "/a", false, false)
+	if m.Wide() {
+		t.Error("there is no lock on a project any more")
+	}
+	if _, err := m.Acquire(t.Context(), Lock{Place: inProject("/a"), User: "u"}); err != nil {
+		t.Fatal(err)
+	}
 	if err := m.Require("v", nil, project, TouchTree); err == nil {
 		t.Error("a project may be deleted with a locked file in it")
+	}
+	m.Gone(t.Context(), project)
+	if !m.Empty() || len(m.inside) != 0 {
+		t.Errorf("locks outlive their project: %v", m.List())
 	}
 }
 
@@ -253,7 +268,7 @@ func TestLocksSurviveRestartUntilTheyExpire(t *testing.T) {
 
 func TestLockThatCannotBeStoredIsNotGranted(t *testing.T) {
 	store := &memLocks{m: map[string]Lock{}, fail: errors.New("disk")}
-	m := &Locks{conf: LockConfig{Store: store, MaxTimeout: time.Hour, PerUser: 1}, tokens: map[string]*lockEntry{}, perUser: map[string]int{}}
+	m := &Locks{conf: LockConfig{Store: store, MaxTimeout: time.Hour, PerUser: 1}, tokens: map[string]*lockEntry{}, inside: map[string][]*lockEntry{}, perUser: map[string]int{}}
 	if _, err := m.Acquire(t.Context(), Lock{Place: at("/a"), User: "u"}); err == nil || !m.Empty() {
 		t.Errorf("Acquire = %v, empty %v", err, m.Empty())
 	}

@@ -530,7 +530,7 @@ func appendETag(b []byte, id collfs.ContentID) []byte {
 
 // placeOf is where the resource that info describes lies, for locks.
 func placeOf(info *davfs.Info, name string) LockPlace {
-	if info.Collection == "" {
+	if info.Collection == "" { // above the projects, each name is a place of its own
 		return LockPlace{Path: name, Name: name}
 	}
 	return LockPlace{Tree: string(info.Collection), Path: "/" + info.Path, Name: name}

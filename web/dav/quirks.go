@@ -47,9 +47,9 @@ var (
 		".ql_disablethumbnails":               true,
 	}
 	macAbsent = map[string]bool{
-		".Spotlight-V100": true, ".hidden": true, ".localized": true, "mach_kernel": true, ".com.apple.timemachine.donotpresent": true,
+		".Spotlight-V100": true, ".hidden": true, "mach_kernel": true, ".com.apple.timemachine.donotpresent": true,
 		".com.apple.timemachine.supported": true, ".fseventsd": true, ".DocumentRevisions-V100": true, ".TemporaryItems": true,
-		".VolumeIcon.icns": true, ".PKInstallSandboxManager": true,
+		".PKInstallSandboxManager": true,
 	}
 )
 

@@ -437,10 +437,10 @@ func (q *request) copyMove() error {
 	}
 	src, dst := q.path.Name, dest.Name
 	if q.quirks.Windows {
-		if mapped := q.windowsPath(dst); mapped != src {
-			dst = mapped
-		} else {
-			dst = fromWindowsPath(dst)
+		dst = q.windowsPath(dst)
+		if strings.EqualFold(src, dst) {
+			// A rename that only changes case must not find its source again.
+			q.ctx = q.r.Context()
 		}
 	}
 	overwrite, err := ParseOverwrite(q.r.Header.Get("Overwrite"))
