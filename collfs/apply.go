@@ -11,26 +11,32 @@ import (
 // nothing. It is strict: a directory that is missing isn't made, a directory is
 // never replaced. Old isn't compared: that is for merges.
 func (t *Tree) Apply(op Op) error {
-	var err error
+	_, err := t.apply(op)
+	return pathError(op.Kind.String(), op.Path, err)
+}
+
+// apply is Apply that returns the node that was made, moved, changed or taken
+// away.
+func (t *Tree) apply(op Op) (n *node, err error) {
 	switch op.Kind {
 	case OpPut:
-		_, err = t.put(op.Path, op.Content, op.Attr)
+		return t.put(op.Path, op.Content, op.Attr)
 	case OpMkdir:
-		_, err = t.mkdir(op.Path, op.Attr)
+		return t.mkdir(op.Path, op.Attr)
 	case OpDelete:
-		_, err = t.remove(op.Path)
+		return t.remove(op.Path)
 	case OpRename:
-		_, _, err = t.rename(op.Src, op.Path)
+		n, _, err = t.rename(op.Src, op.Path)
+		return n, err
 	case OpCopy:
-		_, err = t.copy(op.Src, op.Path)
+		return t.copy(op.Src, op.Path)
 	case OpAttr:
-		err = t.setAttr(op.Path, op.Content.ID, op.Attr)
+		return t.setAttr(op.Path, op.Content.ID, op.Attr)
 	case OpRepack:
 		t.repack(op.Path, op.Content)
-	default:
-		err = fs.ErrInvalid
+		return nil, nil
 	}
-	return pathError(op.Kind.String(), op.Path, err)
+	return nil, fs.ErrInvalid
 }
 
 // parent returns the directory that path is to be made in, and its last name.
@@ -177,16 +183,16 @@ func (t *Tree) copy(src, dst string) (*node, error) {
 }
 
 // setAttr replaces the attributes of path if it has the content id they belong to.
-func (t *Tree) setAttr(path string, id ContentID, a Attr) error {
+func (t *Tree) setAttr(path string, id ContentID, a Attr) (*node, error) {
 	n, err := t.find(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if n.id != id {
-		return fmt.Errorf("attributes are of another content: %w", fs.ErrInvalid)
+		return nil, fmt.Errorf("attributes are of another content: %w", fs.ErrInvalid)
 	}
 	n.attr = a
-	return nil
+	return n, nil
 }
 
 // repack gives the file at path other segments, if it has that content still.

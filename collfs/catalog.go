@@ -24,7 +24,9 @@ type Catalog interface {
 	// whoever calls it has made durable the blocks that tx names. A change whose
 	// base is not the record's revision is ErrStale, a name that is taken
 	// fs.ErrExist. The result has the new record of each of tx.Changes. An error
-	// that matches ErrUnknownOutcome leaves open whether tx became a fact.
+	// that matches ErrUnknownOutcome leaves open whether tx became a fact. A
+	// durable tx makes durable all that became facts before it too; it may be
+	// empty otherwise.
 	Commit(ctx context.Context, tx Tx) ([]Record, error)
 
 	// Watch calls notify for each event after it was called, in order, until

@@ -20,11 +20,12 @@
 // # Locks
 //
 // From the outer to the inner: Collection.turn (who commits, refreshes or
-// transfers; two collections in the order of their UUIDs), Collection.gate
-// (held for reading by every change, for writing by a transfer between
-// collections until its outcome is known), openFile.mu (who writes to a file),
-// Collection.mu (the tree). FS.mu is a leaf. Collection.mu is not held while
-// waiting for the catalog or for a disk to sync.
+// transfers; two collections in the order of their UUIDs), openFile.mu (who
+// writes to a file), Collection.gate (held for reading by every change, for
+// writing by a transfer between collections until its outcome is known: nobody
+// may build on what may yet not have happened), Collection.mu (the tree). All
+// others are leaves. Collection.mu is not held while waiting for the catalog or
+// for a disk to sync; notices are delivered without any of these locks.
 //
 // Start reading at tree.go, apply.go, collection.go, then commit.go.
 package collfs

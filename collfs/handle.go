@@ -1,4 +1,509 @@
 package collfs
 
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"keepdav/keepio"
+)
+
+// A handleState says where the file of a handle is.
+type handleState uint8
+
+const (
+	stateLinked     handleState = iota // in the tree, where its node says
+	stateSuperseded                    // another's content took its place; a write makes it ours changed
+	stateAnonymous                     // it was unlinked here
+)
+
 // An openFile is what the handles of one file share.
-type openFile struct{}
+type openFile struct {
+	home atomic.Pointer[Collection] // changes when the file is moved to another collection
+
+	mu      sync.Mutex // held by who writes; guards the fields below
+	stream  *keepio.Stream
+	owner   *Collection // whose packer the stream is of
+	written int64       // bytes appended
+
+	// Guarded by home.mu:
+	refs  int
+	state handleState
+	path  string // where it was when it was superseded
+	spans *spans // its content, while it is written to
+	dirty bool   // spans isn't in the node, the node's content not in pending
+	base  ContentID
+	was   Attr                     // before it got dirty
+	fresh map[*keepio.Block]uint32 // from where on a block's bytes were appended here and are not frozen
+}
+
+// A Handle is an open file. It belongs to the file, not to its name: it goes on
+// when the file is renamed or unlinked. Handles of one file share its state.
+// Their methods may be called concurrently.
+type Handle struct {
+	n     *node
+	o     *openFile
+	path  string // when it was opened, for errors
+	flags int
+	wrote atomic.Bool
+	done  atomic.Bool
+}
+
+// OpenOptions say how a file is opened.
+type OpenOptions struct {
+	Flags int  // os.O_RDONLY, O_WRONLY or O_RDWR, with O_CREATE, O_EXCL, O_TRUNC, O_APPEND
+	Attr  Attr // of a file that is made; a zero Mtime becomes the present time
+	Check Check
+}
+
+const accessMode = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
+
+// OpenFile opens a file for reading and writing in place. Nothing is committed
+// before Sync or Close, and nothing at all if nothing is changed.
+func (c *Collection) OpenFile(path string, o OpenOptions) (h *Handle, created bool, err error) {
+	writes := o.Flags&accessMode != os.O_RDONLY
+	if o.Flags&accessMode == accessMode || o.Flags&os.O_TRUNC != 0 && !writes {
+		return nil, false, pathError("open", path, fs.ErrInvalid)
+	}
+	if !c.ReadOnly() || writes || o.Flags&os.O_CREATE != 0 {
+		if err := c.begin(); err != nil {
+			return nil, false, pathError("open", path, err)
+		}
+		defer c.end()
+	} else {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+	}
+	if err := c.checkLocked(o.Check, path); err != nil {
+		return nil, false, err
+	}
+	n, err := c.tree.find(path)
+	switch {
+	case err == nil && o.Flags&(os.O_CREATE|os.O_EXCL) == os.O_CREATE|os.O_EXCL:
+		return nil, false, pathError("open", path, fs.ErrExist)
+	case err == nil && n.isDir():
+		return nil, false, pathError("open", path, ErrIsDir)
+	case err == fs.ErrNotExist && o.Flags&os.O_CREATE != 0:
+		if err := checkPath(path); err != nil {
+			return nil, false, pathError("open", path, err)
+		}
+		a := o.Attr
+		if _, _, err = c.linkLocked(Content{ID: EmptyID}, path, func(Attr, bool) Attr { return a }); err != nil {
+			return nil, false, err
+		}
+		n, created = c.tree.lookup(path), true
+	case err != nil:
+		return nil, false, pathError("open", path, err)
+	}
+	h = c.handleLocked(n, path, o.Flags)
+	if o.Flags&os.O_TRUNC != 0 && n.size > 0 {
+		c.touchLocked(n)
+		n.open.spans.truncate(0)
+		c.sizeLocked(n)
+	}
+	h.wrote.Store(created || o.Flags&os.O_TRUNC != 0)
+	return h, created, nil
+}
+
+// handleLocked returns a new handle on n.
+func (c *Collection) handleLocked(n *node, path string, flags int) *Handle {
+	if n.open == nil {
+		n.open = &openFile{base: n.id, fresh: make(map[*keepio.Block]uint32)}
+		n.open.home.Store(c)
+		c.opened[n] = struct{}{}
+	}
+	n.open.refs++
+	c.pins.Add(1)
+	return &Handle{n: n, o: n.open, path: path, flags: flags}
+}
+
+// lock locks the collection that the file is in for a change.
+func (o *openFile) lock() (*Collection, error) {
+	for {
+		c := o.home.Load()
+		if err := c.begin(); err != nil {
+			return nil, err
+		}
+		if o.home.Load() == c {
+			return c, nil
+		}
+		c.end()
+	}
+}
+
+func (o *openFile) rlock() *Collection {
+	for {
+		c := o.home.Load()
+		c.mu.RLock()
+		if o.home.Load() == c {
+			return c
+		}
+		c.mu.RUnlock()
+	}
+}
+
+// touchLocked notes that n, which has a handle, is about to be changed.
+func (c *Collection) touchLocked(n *node) {
+	o := n.open
+	if o.spans == nil {
+		o.spans = makeSpans(n.segs)
+	}
+	if !o.dirty {
+		o.dirty, o.was = true, n.attr
+		c.dirty[n] = struct{}{}
+		_, _ = rand.Read(n.id[:])
+	} else { // a new id for each change, without asking for randomness each time
+		binary.LittleEndian.PutUint64(n.id[8:], binary.LittleEndian.Uint64(n.id[8:])+1)
+	}
+	n.attr.Mtime = c.fs.cfg.Now().UnixNano()
+	c.changes++
+	if o.state == stateLinked && c.fs.subscribed.Load() > 0 {
+		c.noteLocked(Notice{Path: n.path()})
+	}
+}
+
+// sizeLocked makes n as long as its spans.
+func (c *Collection) sizeLocked(n *node) {
+	if n.open.state == stateLinked {
+		c.tree.bytes += n.open.spans.size - n.size
+	}
+	n.size = n.open.spans.size
+}
+
+// showLocked makes the node of a file that is written to have its content.
+func (c *Collection) showLocked(n *node) {
+	if n.open == nil || !n.open.dirty {
+		return
+	}
+	segs := n.open.spans.segments()
+	if n.open.state == stateLinked {
+		c.tree.segs += int64(len(segs) - len(n.segs))
+	}
+	n.segs = segs
+}
+
+// settleLocked makes a pending change of what handles have written to n.
+func (c *Collection) settleLocked(n *node) {
+	o := n.open
+	if o == nil || !o.dirty {
+		return
+	}
+	c.showLocked(n)
+	base, was := o.base, o.was
+	o.dirty, o.base = false, n.id
+	delete(c.dirty, n)
+	switch o.state {
+	case stateLinked:
+		c.pending = append(c.pending, change{Op: Op{Kind: OpPut, Path: n.path(), Old: base, Content: n.content(), Attr: n.attr}, was: was})
+	case stateSuperseded:
+		c.resurfaceLocked(n, base, was)
+	}
+}
+
+// settleBelowLocked settles what is dirty at top and below.
+func (c *Collection) settleBelowLocked(top *node) {
+	for n := range c.dirty {
+		if n.below(top) {
+			c.settleLocked(n)
+		}
+	}
+}
+
+func (c *Collection) settleAllLocked() {
+	for n := range c.dirty {
+		c.settleLocked(n)
+	}
+}
+
+// detachLocked takes an open file, settled, out of the tree, leaving a copy in
+// its place: it has no name from now on.
+func (c *Collection) detachLocked(n *node) { c.takeOutLocked(n, stateAnonymous) }
+
+// supersedeLocked is detachLocked for a file whose name gets another content
+// while its handles may go on writing: what they write won't be lost.
+func (c *Collection) supersedeLocked(n *node) { c.takeOutLocked(n, stateSuperseded) }
+
+func (c *Collection) takeOutLocked(n *node, s handleState) {
+	if n.open == nil || n.open.state != stateLinked {
+		return
+	}
+	n.open.state, n.open.path = s, n.path()
+	_ = c.freezeLocked(n.segs) // a failure shows again when it is committed
+	copied := n.clone()
+	c.tree.link(n.up, n.name, copied)
+	n.up = nil
+}
+
+// Info describes the file as it is now.
+func (h *Handle) Info() NodeInfo {
+	c := h.o.rlock()
+	defer c.mu.RUnlock()
+	return h.n.info()
+}
+
+// Path returns where the file is now; ok is false if it has no name.
+func (h *Handle) Path() (path string, ok bool) {
+	c := h.o.rlock()
+	defer c.mu.RUnlock()
+	switch h.o.state {
+	case stateLinked:
+		return h.n.path(), true
+	case stateSuperseded:
+		return h.o.path, true
+	}
+	return "", false
+}
+
+// ReadAt fills p from offset off on. Like io.ReaderAt it returns an error when
+// it copies less: io.EOF at the end.
+func (h *Handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	if h.done.Load() {
+		return 0, pathError("read", h.path, ErrClosed)
+	}
+	if h.flags&accessMode == os.O_WRONLY {
+		return 0, pathError("read", h.path, fs.ErrPermission)
+	}
+	if off < 0 {
+		return 0, pathError("read", h.path, fs.ErrInvalid)
+	}
+	c := h.o.rlock()
+	s := h.o.spans
+	if s == nil {
+		s = makeSpans(h.n.segs)
+	}
+	parts := s.read(off, int64(len(p)))
+	c.mu.RUnlock()
+	n, err := readSpans(ctx, c.fs.cfg.Spool, parts, p, off)
+	if err != nil {
+		return n, pathError("read", h.path, err)
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// maxFile is the largest offset that may be written to.
+const maxFile = 1 << 46
+
+func (h *Handle) checkWrite(off, n int64) error {
+	switch {
+	case h.done.Load():
+		return ErrClosed
+	case h.flags&accessMode == os.O_RDONLY:
+		return fs.ErrPermission
+	case off < 0 || n < 0 || off > maxFile || off+n > maxFile:
+		return fs.ErrInvalid
+	}
+	return nil
+}
+
+// WriteAt writes all of p at offset off, beyond the end after a hole; with
+// O_APPEND, at the end wherever that is.
+func (h *Handle) WriteAt(ctx context.Context, p []byte, off int64) (int, error) {
+	err := h.checkWrite(off, int64(len(p)))
+	if err == nil && len(p) > 0 {
+		err = h.write(ctx, p, off, h.flags&os.O_APPEND != 0)
+	}
+	if err != nil {
+		return 0, pathError("write", h.path, err)
+	}
+	return len(p), nil
+}
+
+// Append writes all of p at the end and returns where that was.
+func (h *Handle) Append(ctx context.Context, p []byte) (off int64, err error) {
+	if err = h.checkWrite(0, int64(len(p))); err == nil {
+		if err = h.write(ctx, p, -1, true); err == nil {
+			return h.Info().Size - int64(len(p)), nil
+		}
+	}
+	return 0, pathError("write", h.path, err)
+}
+
+func (h *Handle) write(ctx context.Context, p []byte, off int64, atEnd bool) error {
+	o := h.o
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !atEnd {
+		if done, err := h.overwrite(ctx, p, off); done || err != nil {
+			return err
+		}
+	}
+	segs, err := o.append(ctx, p)
+	if err != nil {
+		return err
+	}
+	c, err := o.lock()
+	if err != nil {
+		return err
+	}
+	defer c.end()
+	if atEnd {
+		off = h.n.size
+	}
+	h.wrote.Store(true)
+	c.touchLocked(h.n)
+	o.spans.write(off, segs)
+	c.sizeLocked(h.n)
+	for _, s := range segs {
+		if from, ok := o.fresh[s.Block]; !ok || s.Off < from {
+			o.fresh[s.Block] = s.Off
+		}
+	}
+	return nil
+}
+
+// append puts p into blocks: the first bytes that are written to a file into the
+// collection's, the more into blocks of the file's own. o.mu must be held.
+func (o *openFile) append(ctx context.Context, p []byte) ([]keepio.Segment, error) {
+	c := o.home.Load()
+	o.written += int64(len(p))
+	if o.written <= streamFrom {
+		return c.packer.Append(ctx, p)
+	}
+	if o.stream == nil || o.owner != c {
+		if o.stream != nil {
+			o.stream.Close()
+		}
+		o.stream, o.owner = c.packer.NewStream(), c
+	}
+	return o.stream.Append(ctx, p)
+}
+
+// overwrite replaces bytes in place, if they were appended by a handle of this
+// file and nobody relies on them yet.
+func (h *Handle) overwrite(ctx context.Context, p []byte, off int64) (bool, error) {
+	if len(p) > streamFrom {
+		return false, nil
+	}
+	o := h.o
+	c, err := o.lock()
+	if err != nil {
+		return false, err
+	}
+	defer c.end()
+	if o.spans == nil {
+		return false, nil
+	}
+	i := o.spans.at(off)
+	if i == len(o.spans.list) {
+		return false, nil
+	}
+	sp := o.spans.list[i]
+	from, ok := o.fresh[sp.Block]
+	if !ok || sp.Block == nil || sp.Off < from || off+int64(len(p)) > sp.end() {
+		return false, nil
+	}
+	done, err := c.packer.Overwrite(ctx, sp.Segment, uint32(off-sp.start), p)
+	if done {
+		h.wrote.Store(true)
+		c.touchLocked(h.n)
+	}
+	return done, err
+}
+
+// Truncate cuts the file to size, or lengthens it by a hole.
+func (h *Handle) Truncate(size int64) error {
+	if err := h.checkWrite(size, 0); err != nil {
+		return pathError("truncate", h.path, err)
+	}
+	o := h.o
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c, err := o.lock()
+	if err != nil {
+		return pathError("truncate", h.path, err)
+	}
+	defer c.end()
+	if size == h.n.size {
+		return nil
+	}
+	h.wrote.Store(true)
+	c.touchLocked(h.n)
+	o.spans.truncate(size)
+	c.sizeLocked(h.n)
+	return nil
+}
+
+// SetAttr changes the attributes of the file; see Collection.SetAttr.
+func (h *Handle) SetAttr(change func(NodeInfo) (Attr, error)) (NodeInfo, error) {
+	if h.done.Load() {
+		return NodeInfo{}, pathError("setattr", h.path, ErrClosed)
+	}
+	c, err := h.o.lock()
+	if err != nil {
+		return NodeInfo{}, pathError("setattr", h.path, err)
+	}
+	defer c.end()
+	a, err := change(h.n.info())
+	if err != nil {
+		return NodeInfo{}, err
+	}
+	if h.o.state == stateLinked {
+		c.setAttrLocked(h.n.path(), h.n, a)
+	} else {
+		h.n.attr = a
+	}
+	h.wrote.Store(true)
+	return h.n.info(), nil
+}
+
+// Sync commits the collection: see Collection.Commit. It fails as long as what
+// was written isn't committed.
+func (h *Handle) Sync(ctx context.Context, durable bool) error {
+	if h.done.Load() {
+		return pathError("sync", h.path, ErrClosed)
+	}
+	return pathError("sync", h.path, h.o.home.Load().Commit(ctx, durable))
+}
+
+// Close ends the use of h. If h has changed the file, it commits, not durably,
+// and returns the failure of that. The handle is closed in any case; what could
+// not be committed stays with the collection.
+func (h *Handle) Close(ctx context.Context) error {
+	if h.done.Swap(true) {
+		return pathError("close", h.path, ErrClosed)
+	}
+	var err error
+	if h.wrote.Load() {
+		err = h.o.home.Load().Commit(ctx, false)
+	}
+	h.release()
+	return pathError("close", h.path, err)
+}
+
+func (h *Handle) release() {
+	h.o.mu.Lock()
+	defer h.o.mu.Unlock()
+	c := h.o.forget(h.n)
+	c.publish()
+	c.Release()
+}
+
+// forget ends one use of o, which is of n, and returns the collection it is in.
+// o.mu must be held.
+func (o *openFile) forget(n *node) *Collection {
+	c := o.home.Load()
+	for c.mu.Lock(); o.home.Load() != c; c.mu.Lock() {
+		c.mu.Unlock()
+		c = o.home.Load()
+	}
+	defer c.mu.Unlock()
+	if o.refs--; o.refs > 0 {
+		return c
+	}
+	c.settleLocked(n)
+	delete(c.opened, n)
+	delete(c.dirty, n)
+	n.open = nil
+	if o.stream != nil {
+		o.stream.Close()
+	}
+	return c
+}

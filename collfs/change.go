@@ -1,0 +1,384 @@
+package collfs
+
+import (
+	"io/fs"
+
+	"keepdav/keepio"
+)
+
+// A change is an operation that isn't committed yet, with what a merge has to
+// know beyond it.
+type change struct {
+	Op
+	was  Attr  // of a put that replaces, or of setattr: the attributes before
+	node *node // rename, copy: what was made; delete: what was taken away, which nobody changes any more
+}
+
+// A Replace says what may be in the way of a move or copy.
+type Replace uint8
+
+// What may be in the way: nothing (else fs.ErrExist); what rename(2) replaces,
+// that is a file by a file and an empty directory by a directory; anything, with
+// all below it.
+const (
+	ReplaceNothing Replace = iota
+	ReplacePOSIX
+	ReplaceAny
+)
+
+// LinkOptions say how a file gets its name.
+type LinkOptions struct {
+	// Attr returns the attributes of the file from those of the one it replaces.
+	// Nil keeps them. A zero Mtime becomes the present time.
+	Attr  func(old Attr, exists bool) Attr
+	Check Check
+}
+
+// CopyOptions say how a move or copy goes about it. The checks are called in
+// the order source, target.
+type CopyOptions struct {
+	Replace  Replace
+	Shallow  bool // a copy of a directory is an empty directory
+	Check    Check
+	CheckSrc Check
+}
+
+// begin starts a change: it takes the locks. end gives them back.
+func (c *Collection) begin() error {
+	if c.ReadOnly() {
+		return ErrReadOnly
+	}
+	c.gate.RLock()
+	c.mu.Lock()
+	return nil
+}
+
+// end ends a change and publishes what became of it.
+func (c *Collection) end() {
+	c.resize()
+	c.mu.Unlock()
+	c.gate.RUnlock()
+	c.publish()
+}
+
+// addLocked keeps a change for the next commit and tells about it.
+func (c *Collection) addLocked(ch change) {
+	c.pending = append(c.pending, ch)
+	c.changes++
+	c.noteLocked(Notice{Path: ch.Path, Tree: ch.Kind != OpPut && ch.Kind != OpAttr && ch.Kind != OpMkdir})
+	if ch.Kind == OpRename {
+		c.noteLocked(Notice{Path: ch.Src, Tree: true})
+	}
+}
+
+// checkLocked calls check with what is at path.
+func (c *Collection) checkLocked(check Check, path string) error {
+	if check == nil {
+		return nil
+	}
+	if n := c.tree.lookup(path); n != nil {
+		return check(n.info(), true)
+	}
+	return check(NodeInfo{}, false)
+}
+
+// Mkdir makes an empty directory. What is there already is fs.ErrExist.
+func (c *Collection) Mkdir(path string, a Attr, check Check) (NodeInfo, error) {
+	if err := checkPath(path); err != nil {
+		return NodeInfo{}, pathError("mkdir", path, err)
+	}
+	if err := c.begin(); err != nil {
+		return NodeInfo{}, pathError("mkdir", path, err)
+	}
+	defer c.end()
+	if err := c.checkLocked(check, path); err != nil {
+		return NodeInfo{}, err
+	}
+	n, err := c.tree.mkdir(path, a)
+	if err != nil {
+		return NodeInfo{}, pathError("mkdir", path, err)
+	}
+	c.addLocked(change{Op: Op{Kind: OpMkdir, Path: path, Attr: a}})
+	return n.info(), nil
+}
+
+// Link gives a staged file its name, in place of a file that has it. The stage
+// is used up if Link succeeds. Handles on the file that was replaced keep it: if
+// they write to it, that is merged like a change of somebody else.
+func (c *Collection) Link(s *Stage, path string, o LinkOptions) (info NodeInfo, created bool, err error) {
+	if err := checkPath(path); err != nil {
+		return NodeInfo{}, false, pathError("put", path, err)
+	}
+	if s.done || s.c != c {
+		return NodeInfo{}, false, pathError("put", path, ErrClosed)
+	}
+	content, err := s.finish()
+	if err != nil {
+		return NodeInfo{}, false, err
+	}
+	if err := c.begin(); err != nil {
+		return NodeInfo{}, false, pathError("put", path, err)
+	}
+	defer c.end()
+	if err := c.checkLocked(o.Check, path); err != nil {
+		return NodeInfo{}, false, err
+	}
+	info, created, err = c.linkLocked(content, path, o.Attr)
+	if err == nil {
+		s.end()
+	}
+	return info, created, err
+}
+
+func (c *Collection) linkLocked(content Content, path string, attr func(Attr, bool) Attr) (info NodeInfo, created bool, err error) {
+	old := c.tree.lookup(path)
+	op := Op{Kind: OpPut, Path: path, Content: content}
+	var was Attr
+	if old != nil && !old.isDir() {
+		c.settleLocked(old)
+		c.supersedeLocked(old)
+		old = c.tree.lookup(path)
+		was, op.Old = old.attr, old.id
+	}
+	if op.Attr = was; attr != nil {
+		op.Attr = attr(was, old != nil)
+	}
+	if op.Attr.Mtime == 0 || attr == nil {
+		op.Attr.Mtime = c.fs.cfg.Now().UnixNano()
+	}
+	n, err := c.tree.put(path, content, op.Attr)
+	if err != nil {
+		return NodeInfo{}, false, pathError("put", path, err)
+	}
+	c.addLocked(change{Op: op, was: was})
+	return n.info(), old == nil, nil
+}
+
+// Remove takes away a file or an empty directory.
+func (c *Collection) Remove(path string, check Check) error {
+	return c.remove(path, check, false)
+}
+
+// RemoveAll takes away what is at path with all below it. For the root, it
+// empties the collection.
+func (c *Collection) RemoveAll(path string, check Check) error {
+	return c.remove(path, check, true)
+}
+
+func (c *Collection) remove(path string, check Check, all bool) error {
+	if err := c.begin(); err != nil {
+		return pathError("remove", path, err)
+	}
+	defer c.end()
+	if err := c.checkLocked(check, path); err != nil {
+		return err
+	}
+	n, err := c.tree.find(path)
+	if err == nil && n.isDir() && n.kids.n > 0 && !all {
+		err = ErrNotEmpty
+	}
+	if err == nil && n == c.tree.root && !all {
+		err = fs.ErrInvalid
+	}
+	if err != nil {
+		return pathError("remove", path, err)
+	}
+	return c.removeLocked(path, n)
+}
+
+// removeLocked takes away n, which is at path. Handles keep their files, which
+// have no name from now on.
+func (c *Collection) removeLocked(path string, n *node) error {
+	c.settleBelowLocked(n)
+	for h := range c.opened {
+		if h.below(n) {
+			c.detachLocked(h)
+		}
+	}
+	if n.open != nil {
+		n = c.tree.lookup(path) // the copy that took its place
+	}
+	ch := change{Op: Op{Kind: OpDelete, Path: path, Old: n.id}}
+	var err error
+	if ch.node, err = c.tree.remove(path); err != nil {
+		return pathError("remove", path, err)
+	}
+	c.addLocked(ch)
+	return nil
+}
+
+// below reports whether n is top or lies below it.
+func (n *node) below(top *node) bool {
+	for ; n != nil; n = n.up {
+		if n == top {
+			return true
+		}
+	}
+	return false
+}
+
+// Rename moves what is at src to dst, in constant time. Handles go on.
+func (c *Collection) Rename(src, dst string, o CopyOptions) (created bool, err error) {
+	return c.transfer(OpRename, src, dst, o)
+}
+
+// Copy makes dst a copy of what is at src; no data is copied.
+func (c *Collection) Copy(src, dst string, o CopyOptions) (created bool, err error) {
+	return c.transfer(OpCopy, src, dst, o)
+}
+
+func (c *Collection) transfer(kind OpKind, src, dst string, o CopyOptions) (created bool, err error) {
+	if err := checkPath(dst); err != nil {
+		return false, pathError(kind.String(), dst, err)
+	}
+	if err := c.begin(); err != nil {
+		return false, pathError(kind.String(), dst, err)
+	}
+	defer c.end()
+	if err := c.checkLocked(o.CheckSrc, src); err != nil {
+		return false, err
+	}
+	if err := c.checkLocked(o.Check, dst); err != nil {
+		return false, err
+	}
+	n, err := c.tree.find(src)
+	if err != nil {
+		return false, pathError(kind.String(), src, err)
+	}
+	old := c.tree.lookup(dst)
+	if old == n && o.Replace == ReplacePOSIX {
+		return false, nil
+	}
+	if err := c.clearTargetLocked(n, dst, old, o.Replace); err != nil {
+		return false, pathError(kind.String(), dst, err)
+	}
+	c.settleBelowLocked(n)
+	ch := change{Op: Op{Kind: kind, Path: dst, Src: src, Content: Content{ID: n.id}}}
+	if f := c.tree.lookup(dst); f != nil { // a file, as clearTargetLocked has left it
+		c.settleLocked(f)
+		c.detachLocked(f)
+		ch.Old = f.id
+	}
+	switch {
+	case kind == OpRename:
+		ch.node, _, err = c.tree.rename(src, dst)
+	case o.Shallow && n.isDir():
+		ch = change{Op: Op{Kind: OpMkdir, Path: dst, Attr: n.attr}}
+		_, err = c.tree.mkdir(dst, n.attr)
+	default:
+		if err = c.freezeBelowLocked(n); err == nil {
+			ch.node, err = c.tree.copy(src, dst)
+		}
+	}
+	if err != nil {
+		return false, pathError(kind.String(), dst, err)
+	}
+	c.addLocked(ch)
+	return old == nil, nil
+}
+
+// clearTargetLocked makes room for src at dst, where old is now, as far as how
+// allows it: a file that is replaced by a file stays for the caller.
+func (c *Collection) clearTargetLocked(src *node, dst string, old *node, how Replace) error {
+	up, _, err := c.tree.parent(dst)
+	if err != nil {
+		return err
+	}
+	switch {
+	case src == c.tree.root || up.below(src) || src == old:
+		return ErrIntoItself
+	case old == nil:
+		return nil
+	case src.below(old): // replacing an ancestor of itself
+		if how == ReplacePOSIX {
+			return ErrNotEmpty
+		}
+		return ErrIntoItself
+	}
+	switch how {
+	case ReplaceNothing:
+		return fs.ErrExist
+	case ReplacePOSIX:
+		switch {
+		case src.isDir() && !old.isDir():
+			return ErrNotDir
+		case !src.isDir() && old.isDir():
+			return ErrIsDir
+		case old.isDir() && old.kids.n > 0:
+			return ErrNotEmpty
+		}
+	}
+	if old.isDir() || src.isDir() {
+		return c.removeLocked(dst, old)
+	}
+	return nil
+}
+
+// SetAttr changes attributes. change gets what is at path and returns the new
+// ones; it is called under the lock, like a Check, and its error is returned as
+// it is. The Extra map must not be changed in place.
+func (c *Collection) SetAttr(path string, change func(NodeInfo) (Attr, error)) (NodeInfo, error) {
+	if err := c.begin(); err != nil {
+		return NodeInfo{}, pathError("setattr", path, err)
+	}
+	defer c.end()
+	n, err := c.tree.find(path)
+	if err != nil {
+		return NodeInfo{}, pathError("setattr", path, err)
+	}
+	a, err := change(n.info())
+	if err != nil {
+		return NodeInfo{}, err
+	}
+	c.setAttrLocked(path, n, a)
+	return n.info(), nil
+}
+
+func (c *Collection) setAttrLocked(path string, n *node, a Attr) {
+	c.settleLocked(n)
+	was := n.attr
+	n.attr = a
+	c.addLocked(change{Op: Op{Kind: OpAttr, Path: path, Content: Content{ID: n.id}, Attr: a}, was: was})
+}
+
+// freezeBelowLocked ends in-place overwrites of the files at n and below.
+func (c *Collection) freezeBelowLocked(n *node) error {
+	for h := range c.opened {
+		if h.below(n) {
+			if err := c.freezeLocked(h.segs); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// freezeLocked ends in-place overwrites of what segs refer to. What has to be
+// said of that in the next commit is kept.
+func (c *Collection) freezeLocked(segs []keepio.Segment) error {
+	var blocks []*keepio.Block
+	var last *keepio.Block
+	for _, s := range segs {
+		if s.Block != nil && s.Block != last {
+			last = s.Block
+			blocks = append(blocks, last)
+		}
+	}
+	return c.freezeBlocksLocked(blocks)
+}
+
+func (c *Collection) freezeBlocksLocked(blocks []*keepio.Block) error {
+	extents, err := c.fs.cfg.Spool.Freeze(blocks)
+	c.extents = append(c.extents, extents...)
+	for _, b := range blocks {
+		if b.ID() != 0 {
+			if _, _, stored := b.Stored(); !stored {
+				c.unsynced[b] = struct{}{}
+			}
+		}
+	}
+	for n := range c.opened {
+		clear(n.open.fresh)
+	}
+	return err
+}

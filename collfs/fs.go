@@ -1,0 +1,270 @@
+package collfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"keepdav/keepio"
+)
+
+// A Spool takes and gives the bytes of blocks. *keepio.Spool is one; its
+// comments are the contract.
+type Spool interface {
+	keepio.Reader
+	Blocks
+	NewPacker(name string) *keepio.Packer
+	NewRepacker(name string) *keepio.Packer
+	Freeze(blocks []*keepio.Block) ([]keepio.Extent, error)
+	Sync(ctx context.Context, blocks []*keepio.Block) error
+	Store(ctx context.Context, blocks []*keepio.Block) error
+	Zero(ctx context.Context) (hash [16]byte, size uint32, err error)
+	WriteRange(ctx context.Context, w io.Writer, b *keepio.Block, off, n int64) (int64, error)
+}
+
+// Config says what an FS works with.
+type Config struct {
+	Catalog    Catalog
+	Spool      Spool
+	CacheBytes int64            // heap for trees that nobody uses just now; 0: 512 MiB
+	HashSeed   uint64           // of content ids: the store's secret, always the same for one store
+	Cluster    string           // the first five characters of new UUIDs; "": kdav0
+	Now        func() time.Time // nil: time.Now
+	Log        zerolog.Logger
+}
+
+// An FS is the set of collections that are loaded in this process. All methods
+// may be called concurrently.
+type FS struct {
+	cfg     Config
+	stop    context.CancelFunc
+	work    context.Context // ends at Close; for commits, which serve many callers
+	wg      sync.WaitGroup  // loads, commits, and the loop that follows events
+	unwatch func()
+	wake    chan struct{} // tells the loop of events
+
+	size        atomic.Int64 // estimated heap of loaded trees
+	clock       atomic.Int64 // for the LRU
+	subscribed  atomic.Int32
+	conflicts   atomic.Int64
+	subscribers subscribers
+
+	mu     sync.Mutex // guards the fields below
+	loaded map[slotKey]*slot
+	events map[UUID]Event // the latest of each collection, not yet followed
+	closed bool
+}
+
+type slotKey struct {
+	id      UUID
+	version int
+}
+
+// A slot is a collection that is loaded or being loaded. ready is closed when c
+// or err is set.
+type slot struct {
+	ready chan struct{}
+	c     *Collection
+	err   error
+	pins  int // callers that wait for ready
+}
+
+const defaultCache = 512 << 20
+
+// NewFS returns an FS without any collection loaded. End it with Close.
+func NewFS(cfg Config) *FS {
+	if cfg.CacheBytes == 0 {
+		cfg.CacheBytes = defaultCache
+	}
+	if cfg.Cluster == "" {
+		cfg.Cluster = "kdav0"
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	f := &FS{cfg: cfg, loaded: make(map[slotKey]*slot), events: make(map[UUID]Event), wake: make(chan struct{}, 1)}
+	f.work, f.stop = context.WithCancel(context.Background())
+	f.wg.Go(f.follow)
+	f.unwatch = cfg.Catalog.Watch(f.notify)
+	return f
+}
+
+// NewUUID returns a new UUID of a kind: "4zz18" for a collection, "j7d0g" for a
+// project.
+func (f *FS) NewUUID(kind string) UUID {
+	const digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+	b := make([]byte, 15)
+	for i := range b {
+		b[i] = digits[rand.IntN(len(digits))]
+	}
+	return UUID(f.cfg.Cluster + "-" + kind + "-" + string(b))
+}
+
+// Conflicts returns how many conflicts merges have had.
+func (f *FS) Conflicts() int64 { return f.conflicts.Load() }
+
+// CachedBytes estimates the heap of the trees that are loaded.
+func (f *FS) CachedBytes() int64 { return f.size.Load() }
+
+// Open returns a collection, loading it if need be. It stays loaded until each
+// Open has been followed by Release.
+func (f *FS) Open(ctx context.Context, id UUID) (*Collection, error) {
+	return f.open(ctx, slotKey{id: id})
+}
+
+// OpenVersion returns an old version of a collection, which can't be changed.
+func (f *FS) OpenVersion(ctx context.Context, id UUID, version int) (*Collection, error) {
+	return f.open(ctx, slotKey{id, version})
+}
+
+func (f *FS) open(ctx context.Context, key slotKey) (*Collection, error) {
+	f.mu.Lock()
+	if f.closed {
+		f.mu.Unlock()
+		return nil, ErrClosed
+	}
+	s := f.loaded[key]
+	switch {
+	case s == nil:
+		s = &slot{ready: make(chan struct{}), pins: 1}
+		f.loaded[key] = s
+		f.wg.Go(func() { f.load(key, s) })
+	case s.c != nil:
+		s.c.pins.Add(1)
+		f.mu.Unlock()
+		return s.c, nil
+	default:
+		s.pins++
+	}
+	f.mu.Unlock()
+	select {
+	case <-s.ready:
+		return s.c, s.err
+	case <-ctx.Done():
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if s.c != nil {
+			s.c.pins.Add(-1)
+		} else {
+			s.pins--
+		}
+		return nil, ctx.Err()
+	}
+}
+
+// load loads a collection for all who wait for s.
+func (f *FS) load(key slotKey, s *slot) {
+	defer close(s.ready)
+	c, err := f.loadCollection(key)
+	f.mu.Lock()
+	if err != nil {
+		s.err = err
+		delete(f.loaded, key)
+		f.mu.Unlock()
+		return
+	}
+	c.pins.Store(int64(s.pins))
+	c.used.Store(f.clock.Add(1))
+	s.c = c
+	f.mu.Unlock()
+	f.evict()
+}
+
+func (f *FS) loadCollection(key slotKey) (*Collection, error) {
+	rec, saved, err := f.cfg.Catalog.Load(f.work, key.id, key.version)
+	if err != nil {
+		return nil, err
+	}
+	t, err := Load(saved, f.cfg.Spool)
+	if err != nil {
+		return nil, fmt.Errorf("collection %s: %w", key.id, err)
+	}
+	return newCollection(f, key, rec, t), nil
+}
+
+// evict unloads collections that nobody uses, the ones used longest ago first,
+// until the rest fits the cache. What isn't durable yet is made so first.
+func (f *FS) evict() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.size.Load() > f.cfg.CacheBytes && !f.closed {
+		var victim *Collection
+		for _, s := range f.loaded {
+			if c := s.c; c != nil && c.pins.Load() == 0 && (victim == nil || c.used.Load() < victim.used.Load()) && c.unused() {
+				victim = c
+			}
+		}
+		if victim == nil {
+			return
+		}
+		f.dropLocked(victim)
+	}
+}
+
+// dropLocked unloads c. f.mu must be held.
+func (f *FS) dropLocked(c *Collection) {
+	delete(f.loaded, c.key)
+	f.size.Add(-c.size.Swap(0))
+	c.packer.Close()
+}
+
+// Close commits all that isn't committed, waits for what is under way, and
+// unloads everything. Its error says what could not be committed. If ctx ends,
+// commits under way are given up.
+func (f *FS) Close(ctx context.Context) error {
+	f.mu.Lock()
+	if f.closed {
+		f.mu.Unlock()
+		return nil
+	}
+	f.closed = true
+	var cs []*Collection
+	for _, s := range f.loaded {
+		if s.c != nil {
+			cs = append(cs, s.c)
+		}
+	}
+	f.mu.Unlock()
+	f.unwatch()
+	var errs []error
+	for _, c := range cs {
+		if err := c.Commit(ctx, true); err != nil {
+			errs = append(errs, fmt.Errorf("collection %s: %w", c.key.id, err))
+		}
+	}
+	f.stop()
+	f.wg.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.loaded {
+		if s.c != nil {
+			f.dropLocked(s.c)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Loaded returns the collections that are loaded now, pinned: call done when
+// finished with them.
+func (f *FS) Loaded() (cs []*Collection, done func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.loaded {
+		if s.c != nil {
+			s.c.pins.Add(1)
+			cs = append(cs, s.c)
+		}
+	}
+	return cs, func() {
+		for _, c := range cs {
+			c.Release()
+		}
+	}
+}

@@ -1,0 +1,350 @@
+package collfs
+
+import (
+	"maps"
+	"time"
+)
+
+// A merger replays changes that were made to one tree on another one, theirs,
+// which somebody else has changed since. What becomes of a path:
+//
+//	ours                 theirs                 result
+//	unchanged            changed                theirs
+//	changed              unchanged              ours
+//	changed              changed, same content  one
+//	changed              changed                ours; theirs beside it as name~TIME~conflict~
+//	deleted              changed                theirs
+//	changed              deleted                ours
+//	file                 directory              both, the file as a conflict
+//	directory            file                   both, the file as a conflict
+//	attributes changed   other attributes       both, one by one; of one attribute ours
+//
+// A rename is replayed on what theirs has below the old name by now. "Unchanged"
+// is decided by content ids. Nothing is lost: what isn't ours any more nor theirs
+// was deleted by somebody who had seen it.
+type merger struct {
+	t         *Tree
+	at        time.Time // when theirs was committed
+	later     map[ContentID]int
+	out       []change // what turns theirs into the result
+	conflicts []Notice
+	err       error // the first operation that did not apply: a bug
+}
+
+// newMerger returns a merger that is going to replay changes on theirs.
+func newMerger(theirs *Tree, at time.Time, changes []change) *merger {
+	m := &merger{t: theirs, at: at, later: make(map[ContentID]int)}
+	for _, ch := range changes {
+		if ch.Kind == OpPut {
+			m.later[ch.Content.ID]++
+		}
+	}
+	return m
+}
+
+// replayAll replays changes in order.
+func (m *merger) replayAll(changes []change) {
+	for _, ch := range changes {
+		m.replay(ch)
+	}
+}
+
+func (m *merger) replay(ch change) {
+	switch ch.Kind {
+	case OpPut:
+		if m.later[ch.Content.ID]--; m.later[ch.Content.ID] == 0 {
+			delete(m.later, ch.Content.ID)
+		}
+		m.put(ch)
+	case OpMkdir:
+		m.mkdir(ch)
+	case OpDelete:
+		m.delete(ch)
+	case OpRename:
+		m.rename(ch)
+	case OpCopy:
+		m.copy(ch)
+	case OpAttr:
+		m.setAttr(ch)
+	case OpRepack:
+		if n := m.t.lookup(ch.Path); n != nil && !n.isDir() && n.id == ch.Content.ID {
+			m.do(ch)
+		}
+	}
+}
+
+// do makes a change of theirs.
+func (m *merger) do(ch change) {
+	n, err := m.t.apply(ch.Op)
+	if err != nil {
+		if m.err == nil {
+			m.err = pathError(ch.Kind.String(), ch.Path, err)
+		}
+		return
+	}
+	if ch.Kind == OpDelete || ch.Kind == OpRename || ch.Kind == OpCopy {
+		ch.node = n
+	}
+	m.out = append(m.out, ch)
+}
+
+// dirs makes the directory at path, with those above. Files in the way are
+// moved aside.
+func (m *merger) dirs(path string) {
+	n := m.t.lookup(path)
+	if n != nil && n.isDir() {
+		return
+	}
+	up, _ := splitPath(path)
+	m.dirs(up)
+	if n = m.t.lookup(path); n != nil {
+		m.aside(path)
+	}
+	m.do(change{Op: Op{Kind: OpMkdir, Path: path}})
+}
+
+// conflictPath returns a free path for the loser of a conflict over path.
+func (m *merger) conflictPath(path string) string {
+	dir, name := splitPath(path)
+	up := m.t.lookup(dir)
+	return joinPath(dir, conflictName(name, m.at, func(s string) bool { return up.kids.get(s) != nil }))
+}
+
+// aside moves the file at path out of the way.
+func (m *merger) aside(path string) {
+	to := m.conflictPath(path)
+	m.do(change{Op: Op{Kind: OpRename, Src: path, Path: to, Content: Content{ID: m.t.lookup(path).id}}})
+	m.conflicts = append(m.conflicts, Notice{Path: path, Conflict: to})
+}
+
+// put replays a put and returns where our content is now.
+func (m *merger) put(ch change) string {
+	dir, _ := splitPath(ch.Path)
+	m.dirs(dir)
+	cur := m.t.lookup(ch.Path)
+	switch {
+	case cur == nil:
+		ch.Old = ContentID{}
+	case cur.isDir():
+		taken := ch.Path
+		ch.Path, ch.Old = m.conflictPath(taken), ContentID{}
+		m.conflicts = append(m.conflicts, Notice{Path: taken, Conflict: ch.Path})
+	case cur.id == ch.Content.ID:
+		m.mergeAttr(ch, cur)
+		return ch.Path
+	case cur.id == ch.Old:
+		mtime := ch.Attr.Mtime
+		ch.Attr = mergeAttr(ch.was, ch.Attr, cur.attr)
+		ch.Attr.Mtime = mtime
+		ch.was = cur.attr
+	case m.later[cur.id] > 0: // it has what a later change of ours puts there
+		return ch.Path
+	default:
+		m.aside(ch.Path)
+		ch.Old = ContentID{}
+	}
+	m.do(ch)
+	return ch.Path
+}
+
+// mergeAttr gives cur, which has the content of ch, the attributes of ch too.
+func (m *merger) mergeAttr(ch change, cur *node) {
+	a := mergeAttr(ch.was, ch.Attr, cur.attr)
+	if !sameAttr(a, cur.attr) {
+		m.do(change{Op: Op{Kind: OpAttr, Path: ch.Path, Content: Content{ID: cur.id}, Attr: a}, was: cur.attr})
+	}
+}
+
+// mergeAttr merges attributes one by one: what ours changed against was wins.
+func mergeAttr(was, ours, theirs Attr) Attr {
+	a := theirs
+	if ours.Mode != was.Mode {
+		a.Mode = ours.Mode
+	}
+	if ours.Mtime != was.Mtime {
+		a.Mtime = ours.Mtime
+	}
+	a.Extra = mergeExtra(was.Extra, ours.Extra, theirs.Extra)
+	return a
+}
+
+func sameAttr(a, b Attr) bool {
+	return a.Mode == b.Mode && a.Mtime == b.Mtime && maps.Equal(a.Extra, b.Extra)
+}
+
+func (m *merger) mkdir(ch change) {
+	dir, _ := splitPath(ch.Path)
+	m.dirs(dir)
+	cur := m.t.lookup(ch.Path)
+	if cur != nil && cur.isDir() {
+		m.mergeAttr(ch, cur)
+		return
+	}
+	if cur != nil {
+		m.aside(ch.Path)
+	}
+	m.do(ch)
+}
+
+// delete takes away what ours has seen when it deleted: files that theirs has
+// changed or added stay, with their directories.
+func (m *merger) delete(ch change) {
+	cur := m.t.lookup(ch.Path)
+	if cur == nil {
+		return
+	}
+	if unchanged(cur, ch.node) {
+		m.remove(ch.Path, cur)
+		return
+	}
+	m.prune(ch.Path, cur, ch.node)
+}
+
+func (m *merger) remove(path string, n *node) {
+	m.do(change{Op: Op{Kind: OpDelete, Path: path, Old: n.id}})
+}
+
+// prune deletes what is unchanged at and below path.
+func (m *merger) prune(path string, cur, seen *node) {
+	if !cur.isDir() || !seen.isDir() {
+		return
+	}
+	for name, k := range cur.kids.snapshot().all {
+		s := seen.kids.get(name)
+		switch {
+		case s == nil:
+		case unchanged(k, s):
+			m.remove(joinPath(path, name), k)
+		default:
+			m.prune(joinPath(path, name), k, s)
+		}
+	}
+}
+
+// unchanged reports whether everything in cur was in seen as it is.
+func unchanged(cur, seen *node) bool {
+	if cur.isDir() != seen.isDir() || cur.id != seen.id {
+		return false
+	}
+	if !cur.isDir() {
+		return true
+	}
+	for name, k := range cur.kids.view().all {
+		s := seen.kids.get(name)
+		if s == nil || !unchanged(k, s) {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *merger) rename(ch change) {
+	dir, _ := splitPath(ch.Path)
+	if s := m.t.lookup(ch.Src); s != nil && s.isDir() == ch.node.isDir() {
+		m.dirs(dir)
+	}
+	s := m.t.lookup(ch.Src)
+	if s == nil || s.isDir() != ch.node.isDir() { // theirs has taken it away: ours changed
+		m.graft(ch.Path, ch.Old, ch.node)
+		return
+	}
+	d := m.t.lookup(ch.Path)
+	if d != nil && !d.isDir() && !s.isDir() && d.id == ch.Old && s.id != d.id {
+		m.do(ch)
+		return
+	}
+	m.move(ch.Src, ch.Path, s)
+}
+
+// move moves s, which is at src, to dst, merging it with what is there.
+func (m *merger) move(src, dst string, s *node) {
+	ch := change{Op: Op{Kind: OpRename, Src: src, Path: dst, Content: Content{ID: s.id}}}
+	d := m.t.lookup(dst)
+	switch {
+	case d == nil:
+	case d.isDir() && s.isDir():
+		for name, k := range s.kids.snapshot().all {
+			m.move(joinPath(src, name), joinPath(dst, name), k)
+		}
+		m.remove(src, s)
+		return
+	case d.isDir():
+		ch.Path = m.conflictPath(dst)
+		m.conflicts = append(m.conflicts, Notice{Path: dst, Conflict: ch.Path})
+	case !s.isDir() && d.id == s.id:
+		m.remove(src, s)
+		return
+	default:
+		m.aside(dst)
+	}
+	m.do(ch)
+}
+
+// copy makes the copy that ours made: of what ours had, if theirs has something
+// else there by now.
+func (m *merger) copy(ch change) {
+	dir, _ := splitPath(ch.Path)
+	m.dirs(dir)
+	s, d := m.t.lookup(ch.Src), m.t.lookup(ch.Path)
+	if s != nil && unchanged(s, ch.node) && unchanged(ch.node, s) && (d == nil || !d.isDir() && d.id == ch.Old && !s.isDir()) {
+		m.do(ch)
+		return
+	}
+	m.graft(ch.Path, ch.Old, ch.node)
+}
+
+// graft puts a copy of n, with all below it, at path, where ours had old.
+func (m *merger) graft(path string, old ContentID, n *node) {
+	if !n.isDir() {
+		m.put(change{Op: Op{Kind: OpPut, Path: path, Old: old, Content: n.content(), Attr: n.attr}})
+		return
+	}
+	m.mkdir(change{Op: Op{Kind: OpMkdir, Path: path, Attr: n.attr}})
+	for name, k := range n.kids.snapshot().all {
+		m.graft(joinPath(path, name), ContentID{}, k)
+	}
+}
+
+func (m *merger) setAttr(ch change) {
+	if cur := m.t.lookup(ch.Path); cur != nil && cur.id == ch.Content.ID {
+		m.mergeAttr(ch, cur)
+	}
+}
+
+// resurfaceLocked brings back n, whose name got another content while a handle
+// went on writing to it: ours changed against base.
+func (c *Collection) resurfaceLocked(n *node, base ContentID, was Attr) {
+	m := newMerger(c.tree, c.record.ModifiedAt, nil)
+	path := m.put(change{Op: Op{Kind: OpPut, Path: n.open.path, Old: base, Content: n.content(), Attr: n.attr}, was: was})
+	for _, ch := range m.out {
+		c.addLocked(ch)
+	}
+	c.conflictsLocked(m)
+	if at := c.tree.lookup(path); at != nil && at.open == nil && at.id == n.id {
+		c.attachLocked(n, at)
+	}
+}
+
+// attachLocked puts n, which has handles, in the place of at, which has the
+// same content.
+func (c *Collection) attachLocked(n, at *node) {
+	n.open.state = stateLinked
+	n.attr = at.attr
+	if n.open.spans == nil {
+		n.segs = at.segs
+	}
+	c.tree.segs += int64(len(n.segs) - len(at.segs))
+	c.tree.link(at.up, at.name, n)
+}
+
+// conflictsLocked counts, logs and tells what a merge had to keep twice.
+func (c *Collection) conflictsLocked(m *merger) {
+	for _, n := range m.conflicts {
+		c.fs.conflicts.Add(1)
+		c.fs.cfg.Log.Warn().Str("collection", string(c.key.id)).Str("path", n.Path).Str("kept_as", n.Conflict).Msg("both sides changed a file: both are kept")
+		c.noteLocked(n)
+	}
+	if m.err != nil {
+		c.fs.cfg.Log.Error().Err(m.err).Str("collection", string(c.key.id)).Msg("merge went wrong")
+	}
+}

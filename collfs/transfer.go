@@ -1,0 +1,430 @@
+package collfs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+)
+
+// TransferOptions say how data moves between collections.
+type TransferOptions struct {
+	CopyOptions
+	Move    bool       // what was copied goes from where it was, in the same transaction
+	Unique  bool       // a new collection whose name is taken gets another name
+	Records []RecordOp // done first, in the same transaction
+}
+
+// A transfer is one transaction that changes several collections and records.
+// Nobody else changes the collections until its outcome is known.
+type transfer struct {
+	fs      *FS
+	all     []*Collection // in the order of their UUIDs
+	build   func(tx *Tx) ([]part, error)
+	created Record
+}
+
+// A part is what a transfer does to one collection.
+type part struct {
+	c       *Collection
+	changes []change
+	then    func() // called when the part shows in the tree, with the locks of all collections
+}
+
+// Transfer copies or moves what is at from in src to the path to in dst, as one
+// transaction, and commits it durably. src and dst may be the same collection.
+// Handles go along with a file that is moved.
+func (f *FS) Transfer(ctx context.Context, src *Collection, from string, dst *Collection, to string, o TransferOptions) (created bool, err error) {
+	if src == dst {
+		return f.transferWithin(ctx, src, from, to, o)
+	}
+	if err := checkPath(to); err != nil {
+		return false, pathError("transfer", to, err)
+	}
+	t := &transfer{fs: f, all: []*Collection{src, dst}}
+	t.build = func(tx *Tx) ([]part, error) {
+		n, err := src.sourceLocked(from, o)
+		if err != nil {
+			return nil, err
+		}
+		puts, isNew, err := dst.receiveLocked(n, to, o)
+		if err != nil {
+			return nil, err
+		}
+		created = isNew
+		tx.Records = o.Records
+		parts := []part{{c: dst, changes: puts}}
+		if o.Move {
+			parts[0].then = func() { handOverLocked(src, from, dst, to) }
+			parts = append(parts, takeAway(src, from, n))
+		}
+		return parts, nil
+	}
+	if err := t.run(ctx); err != nil {
+		return false, err
+	}
+	return created, nil
+}
+
+// takeAway is the part of a move that ends what was moved where it was.
+func takeAway(src *Collection, from string, n *node) part {
+	return part{c: src, changes: []change{{Op: Op{Kind: OpDelete, Path: from, Old: n.id}, node: n}}}
+}
+
+// handOverLocked makes handles below from in src go on below to in dst.
+func handOverLocked(src *Collection, from string, dst *Collection, to string) {
+	for n := range src.opened {
+		if n.open.state != stateLinked || !within(n.path(), from) {
+			continue
+		}
+		at := dst.tree.lookup(to + n.path()[len(from):])
+		if at == nil || at.isDir() || at.id != n.id {
+			continue
+		}
+		src.tree.link(n.up, n.name, n.clone())
+		delete(src.opened, n)
+		dst.opened[n] = struct{}{}
+		dst.attachLocked(n, at)
+		n.open.home.Store(dst)
+		dst.pins.Add(int64(n.open.refs))
+		src.pins.Add(-int64(n.open.refs))
+	}
+}
+
+func (f *FS) transferWithin(ctx context.Context, c *Collection, from, to string, o TransferOptions) (created bool, err error) {
+	if len(o.Records) > 0 {
+		return false, fs.ErrInvalid
+	}
+	if o.Move {
+		created, err = c.Rename(from, to, o.CopyOptions)
+	} else {
+		created, err = c.Copy(from, to, o.CopyOptions)
+	}
+	if err != nil {
+		return false, err
+	}
+	return created, c.Commit(ctx, true)
+}
+
+// Extract makes a new collection, called name, in a project, of what is at from
+// in src ("" is all of it), and returns its record. A file becomes the only file
+// of the collection, under the name that it had.
+func (f *FS) Extract(ctx context.Context, src *Collection, from string, owner UUID, name string, o TransferOptions) (Record, error) {
+	id := f.NewUUID("4zz18")
+	t := &transfer{fs: f, all: []*Collection{src}}
+	t.build = func(tx *Tx) ([]part, error) {
+		n, err := src.sourceLocked(from, o)
+		if err != nil {
+			return nil, err
+		}
+		tx.Records = append(slices.Clone(o.Records), RecordOp{Kind: CreateCollection, UUID: id, Owner: owner, Name: name, Unique: o.Unique})
+		tree := NewTree()
+		var puts []change
+		switch {
+		case !n.isDir():
+			puts = spread(puts, n, n.name, false)
+		default:
+			if !sameAttr(n.attr, Attr{}) {
+				puts = append(puts, change{Op: Op{Kind: OpAttr, Attr: n.attr}})
+			}
+			for k, m := range n.kids.view().all {
+				puts = spread(puts, m, k, o.Shallow)
+			}
+		}
+		for i := range puts {
+			if err := tree.Apply(puts[i].Op); err != nil {
+				return nil, err
+			}
+		}
+		if len(puts) > 0 {
+			tx.Changes = []Change{{Collection: id, Ops: opsOf(puts), Files: tree.files, Bytes: tree.bytes}}
+		}
+		if !o.Move {
+			return nil, nil
+		}
+		return []part{takeAway(src, from, n)}, nil
+	}
+	if err := t.run(ctx); err != nil {
+		return Record{}, err
+	}
+	if t.created.UUID == id {
+		return t.created, nil
+	}
+	return f.cfg.Catalog.Record(ctx, id)
+}
+
+// Absorb makes a directory at the path to in dst of all of src, and returns
+// whether there was nothing before. With o.Move, src goes to the trash in the
+// same transaction.
+func (f *FS) Absorb(ctx context.Context, src, dst *Collection, to string, o TransferOptions) (created bool, err error) {
+	if src == dst {
+		return false, pathError("transfer", to, ErrIntoItself)
+	}
+	move := o.Move
+	o.Move = false
+	if move {
+		o.Records = append(slices.Clone(o.Records), RecordOp{Kind: Trash, UUID: src.key.id})
+	}
+	return f.Transfer(ctx, src, "", dst, to, o)
+}
+
+// sourceLocked returns what is to be transferred.
+func (c *Collection) sourceLocked(path string, o TransferOptions) (*node, error) {
+	if o.Move && c.ReadOnly() {
+		return nil, pathError("transfer", path, ErrReadOnly)
+	}
+	if err := c.checkLocked(o.CheckSrc, path); err != nil {
+		return nil, err
+	}
+	n, err := c.tree.find(path)
+	return n, pathError("transfer", path, err)
+}
+
+// receiveLocked returns the changes of c that make path a copy of src, which is
+// in another tree. It changes nothing.
+func (c *Collection) receiveLocked(src *node, path string, o TransferOptions) (changes []change, created bool, err error) {
+	if c.ReadOnly() {
+		return nil, false, pathError("transfer", path, ErrReadOnly)
+	}
+	if err := c.checkLocked(o.Check, path); err != nil {
+		return nil, false, err
+	}
+	up, name, err := c.tree.parent(path)
+	if err != nil {
+		return nil, false, pathError("transfer", path, err)
+	}
+	old := up.kids.get(name)
+	if old != nil {
+		if err := mayReplace(src, old, o.Replace); err != nil {
+			return nil, false, pathError("transfer", path, err)
+		}
+		changes = append(changes, change{Op: Op{Kind: OpDelete, Path: path, Old: old.id}, node: old})
+	}
+	return spread(changes, src, path, o.Shallow), old == nil, nil
+}
+
+// mayReplace says whether src may take the place of old.
+func mayReplace(src, old *node, how Replace) error {
+	switch {
+	case how == ReplaceAny:
+		return nil
+	case how == ReplaceNothing:
+		return fs.ErrExist
+	case src.isDir() && !old.isDir():
+		return ErrNotDir
+	case !src.isDir() && old.isDir():
+		return ErrIsDir
+	case old.isDir() && old.kids.n > 0:
+		return ErrNotEmpty
+	}
+	return nil
+}
+
+// spread appends the changes that make n, with all below it unless shallow, at
+// path of another tree.
+func spread(changes []change, n *node, path string, shallow bool) []change {
+	if !n.isDir() {
+		return append(changes, change{Op: Op{Kind: OpPut, Path: path, Content: n.content(), Attr: n.attr}})
+	}
+	changes = append(changes, change{Op: Op{Kind: OpMkdir, Path: path, Attr: n.attr}})
+	if !shallow {
+		for name, k := range n.kids.view().all {
+			changes = spread(changes, k, joinPath(path, name), false)
+		}
+	}
+	return changes
+}
+
+func opsOf(changes []change) []Op {
+	ops := make([]Op, len(changes))
+	for i := range changes {
+		ops[i] = changes[i].Op
+	}
+	return ops
+}
+
+// run makes the transfer.
+func (t *transfer) run(ctx context.Context) error {
+	slices.SortFunc(t.all, func(a, b *Collection) int {
+		return cmp.Or(cmp.Compare(a.key.id, b.key.id), cmp.Compare(a.key.version, b.key.version))
+	})
+	for i, c := range t.all {
+		if err := c.takeTurn(ctx); err != nil {
+			for _, held := range t.all[:i] {
+				held.endTurn()
+			}
+			return err
+		}
+	}
+	defer func() {
+		for _, c := range t.all {
+			c.endTurn()
+			c.publish()
+		}
+	}()
+	for _, c := range t.all {
+		c.gate.Lock()
+		defer c.gate.Unlock()
+	}
+	var err error
+	for range maxMerges {
+		if err = t.try(ctx); !errors.Is(err, ErrStale) && !errors.Is(err, ErrUnknownOutcome) {
+			return err
+		}
+		if rerr := t.rebase(ctx); rerr != nil {
+			return errors.Join(err, rerr)
+		}
+	}
+	return err
+}
+
+// try commits what the collections have pending, then the transfer. ErrStale
+// and ErrUnknownOutcome say that it did not take place and may be tried again.
+func (t *transfer) try(ctx context.Context) error {
+	for _, c := range t.all {
+		if c.ReadOnly() {
+			continue
+		}
+		if err := c.commitTurn(ctx, true); err != nil {
+			return fmt.Errorf("commit before a transfer: %w", err)
+		}
+	}
+	tx := Tx{Durable: true}
+	parts, err := t.plan(&tx)
+	if err != nil {
+		return err
+	}
+	records, err := t.fs.cfg.Catalog.Commit(ctx, tx)
+	if errors.Is(err, ErrUnknownOutcome) {
+		took, terr := t.tookPlace(ctx, tx)
+		if terr != nil {
+			return errors.Join(terr, err)
+		}
+		if took {
+			err = nil
+		}
+	}
+	if err == nil {
+		t.accept(tx, parts, records)
+	}
+	return err
+}
+
+// rebase follows what others have changed.
+func (t *transfer) rebase(ctx context.Context) error {
+	for _, c := range t.all {
+		if !c.ReadOnly() {
+			if err := c.rebase(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// plan builds the transaction from the collections as they are.
+func (t *transfer) plan(tx *Tx) ([]part, error) {
+	for _, c := range t.all {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+	}
+	parts, err := t.build(tx)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range parts {
+		sum := *p.c.tree // only its sums change
+		for _, ch := range p.changes {
+			switch ch.Kind {
+			case OpDelete:
+				sum.count(ch.node, -1)
+			case OpPut:
+				sum.files++
+				sum.bytes += ch.Content.Size
+			}
+		}
+		tx.Changes = append(tx.Changes, Change{
+			Collection: p.c.key.id, Base: p.c.record.Revision, Ops: opsOf(p.changes), Files: sum.files, Bytes: sum.bytes,
+		})
+	}
+	return parts, nil
+}
+
+// accept makes the trees what the transaction has made of the collections.
+func (t *transfer) accept(tx Tx, parts []part, records []Record) {
+	for _, c := range t.all {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+	}
+	byID := make(map[UUID]Record)
+	for _, r := range records {
+		byID[r.UUID] = r
+	}
+	for _, p := range parts {
+		for _, ch := range p.changes {
+			p.c.applyLocked(ch)
+		}
+		if p.then != nil {
+			p.then()
+		}
+		if r, ok := byID[p.c.key.id]; ok {
+			p.c.record, p.c.recordStale = r, false
+		} else {
+			p.c.record.Revision, p.c.recordStale = p.c.record.Revision+1, true
+		}
+		p.c.resize()
+	}
+	if len(tx.Changes) > 0 && tx.Changes[0].Base == 0 {
+		t.created = byID[tx.Changes[0].Collection]
+	}
+}
+
+// applyLocked makes a change that is a fact already.
+func (c *Collection) applyLocked(ch change) {
+	if ch.Kind == OpDelete {
+		n := c.tree.lookup(ch.Path)
+		for h := range c.opened {
+			if n != nil && h.below(n) {
+				c.detachLocked(h)
+			}
+		}
+	}
+	if err := c.tree.Apply(ch.Op); err != nil {
+		c.fs.cfg.Log.Error().Err(err).Str("collection", string(c.key.id)).Msg("a committed change did not apply")
+	}
+	c.changes++
+	c.noteLocked(Notice{Path: ch.Path, Tree: ch.Kind == OpDelete})
+}
+
+// tookPlace reports whether tx, whose outcome isn't known, became a fact. It is
+// enough to look at one of its changes.
+func (t *transfer) tookPlace(ctx context.Context, tx Tx) (bool, error) {
+	if len(tx.Changes) == 0 {
+		return false, nil
+	}
+	ch := tx.Changes[0]
+	rec, saved, err := t.fs.cfg.Catalog.Load(ctx, ch.Collection, 0)
+	if ch.Base == 0 && errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("collection %s: %w", ch.Collection, err)
+	}
+	return tookPlace(rec, saved, ch.Base, ch.Ops, t.fs.cfg.Spool), nil
+}
+
+// tookPlace reports whether the commit that followed the revision base is the
+// one of ops.
+func tookPlace(rec Record, saved Saved, base int64, ops []Op, blocks Blocks) bool {
+	i := len(saved.Changes) - int(rec.Revision-base)
+	if i < 0 || i >= len(saved.Changes) {
+		return false
+	}
+	got, err := DecodeOps(saved.Changes[i], blocks)
+	return err == nil && slices.EqualFunc(got, ops, func(a, b Op) bool {
+		return a.Kind == b.Kind && a.Path == b.Path && a.Src == b.Src && a.Old == b.Old &&
+			a.Content.ID == b.Content.ID && sameAttr(a.Attr, b.Attr)
+	})
+}
