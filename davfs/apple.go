@@ -65,6 +65,6 @@ type SideStore interface {
 	// RemoveSide takes away p and all below it. Removing nothing is no error.
 	RemoveSide(ctx context.Context, key collfs.UUID, p string) error
 	// RenameSide moves p and all below it to another place, replacing what is
-	// there. Moving nothing is no error.
+	// there; "" is the root, with all of the key. Moving nothing is no error.
 	RenameSide(ctx context.Context, key collfs.UUID, p string, toKey collfs.UUID, to string) error
 }

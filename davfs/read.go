@@ -67,7 +67,7 @@ func (f *FS) visit(ctx context.Context, p place) (spot, error) {
 		s.ok = true
 		return s, nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, collfs.ErrNotDir) {
 		s.close()
 		return spot{}, err
 	}
@@ -160,7 +160,7 @@ func splitPath(p string) (dir, base string) {
 
 // Stat implements FileSystem.
 func (f *FS) Stat(ctx context.Context, name string) (Info, error) {
-	p, err := f.resolve(ctx, name)
+	p, err := f.resolveOld(ctx, name)
 	var i Info
 	if err == nil {
 		i, err = f.stat(ctx, p)
@@ -259,7 +259,7 @@ func (f *FS) Where(ctx context.Context, name string) (collfs.UUID, string, error
 
 // List implements FileSystem.
 func (f *FS) List(ctx context.Context, name string) (Listing, error) {
-	p, err := f.resolve(ctx, name)
+	p, err := f.resolveOld(ctx, name)
 	var l Listing
 	if err == nil {
 		l, err = f.list(ctx, p)
@@ -461,7 +461,7 @@ func (l *dirListing) Close() { l.snap.Close() }
 
 // Open implements FileSystem.
 func (f *FS) Open(ctx context.Context, name string) (File, error) {
-	p, err := f.resolve(ctx, name)
+	p, err := f.resolveOld(ctx, name)
 	var file File
 	if err == nil {
 		file, err = f.openFile(ctx, p)
@@ -547,7 +547,7 @@ func (b *bytesFile) WriteRange(_ context.Context, w io.Writer, off, n int64) (in
 
 // Count implements FileSystem.
 func (f *FS) Count(ctx context.Context, name string, limit int) (int, error) {
-	p, err := f.resolve(ctx, name)
+	p, err := f.resolveOld(ctx, name)
 	n := 0
 	if err == nil {
 		n, err = f.count(ctx, p, limit)
@@ -612,7 +612,7 @@ func (f *FS) count(ctx context.Context, p place, limit int) (int, error) {
 
 // Usage implements FileSystem: what a collection uses is the sum of its files.
 func (f *FS) Usage(ctx context.Context, name string) (Usage, error) {
-	p, err := f.resolve(ctx, name)
+	p, err := f.resolveOld(ctx, name)
 	if err != nil {
 		return Usage{}, pathError("usage", name, err)
 	}

@@ -2,6 +2,7 @@ package davfs
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"maps"
 	"time"
@@ -138,7 +139,7 @@ func (p *place) mayMake() error {
 
 // Remove implements FileSystem.
 func (f *FS) Remove(ctx context.Context, name string, check Check) error {
-	p, err := f.resolve(ctx, name)
+	p, err := f.resolveOld(ctx, name)
 	if err == nil {
 		err = f.remove(ctx, p, check)
 	}
@@ -221,7 +222,7 @@ func (f *FS) checkRecord(ctx context.Context, p place, check Check) error {
 
 // SetAttr implements FileSystem.
 func (f *FS) SetAttr(ctx context.Context, name string, c AttrChange) (Info, error) {
-	p, err := f.resolve(ctx, name)
+	p, err := f.resolveOld(ctx, name)
 	var i Info
 	if err == nil {
 		i, err = f.setAttr(ctx, p, c)
@@ -291,6 +292,16 @@ func (s *spot) check(check Check) collfs.Check {
 		}
 		return nil
 	}
+}
+
+// resolveOld is resolve for a name that must exist: it makes no difference how
+// much of it is missing.
+func (f *FS) resolveOld(ctx context.Context, name string) (place, error) {
+	p, err := f.resolve(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fs.ErrNotExist
+	}
+	return p, err
 }
 
 // resolveNew is resolve for a name that is to be made: where nothing can be made

@@ -2,6 +2,7 @@ package davfs
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"slices"
 	"strings"
@@ -49,6 +50,9 @@ func (f *FS) shared(ctx context.Context) (*shares, error) {
 	if err != nil {
 		return nil, err
 	}
+	if users, err = f.withOwners(ctx, users, entries); err != nil {
+		return nil, err
+	}
 	sh = arrangeShares(entries, users)
 	sh.until = now.Add(accessTTL)
 	c.mu.Lock()
@@ -58,6 +62,31 @@ func (f *FS) shared(ctx context.Context) (*shares, error) {
 	}
 	c.users[f.user.UUID] = sh
 	return sh, nil
+}
+
+// withOwners adds to users those who share something and are not among them, by
+// the names of their homes.
+func (f *FS) withOwners(ctx context.Context, users []collfs.User, entries []collfs.Entry) ([]collfs.User, error) {
+	known := map[collfs.UUID]bool{}
+	for _, u := range users {
+		known[u.UUID] = true
+	}
+	for _, e := range entries {
+		owner := ownerOf(e)
+		if known[owner] || !strings.Contains(string(owner), "-tpzed-") {
+			continue
+		}
+		known[owner] = true
+		home, err := f.site.conf.Folders.Entry(ctx, owner)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		users = append(users, collfs.User{UUID: owner, Name: home.Name})
+	}
+	return users, nil
 }
 
 // arrangeShares makes a folder for each owner, with the name that people know

@@ -90,13 +90,16 @@ func (s *Site) moveSide(ctx context.Context, key collfs.UUID, p string, toKey co
 	if err != nil {
 		return err
 	}
-	if !has || p == "" || to == "" {
+	if !has {
 		return s.dropSide(ctx, toKey, to)
 	}
 	s.side.added(toKey)
 	defer s.side.added(toKey)
 	if err := s.conf.Side.RenameSide(ctx, key, p, toKey, to); err != nil {
 		return err
+	}
+	if p == "" || to == "" { // a root has its twin in the folder of its project
+		return nil
 	}
 	return s.conf.Side.RenameSide(ctx, key, appleTwin(p), toKey, appleTwin(to))
 }

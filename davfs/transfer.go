@@ -2,28 +2,435 @@ package davfs
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io/fs"
+	"strings"
 
 	"keepdav/collfs"
 )
 
 // Copy implements FileSystem.
 func (f *FS) Copy(ctx context.Context, src, dst string, o CopyOptions) (bool, error) {
-	return f.transfer(ctx, "copy", src, dst, o)
+	return f.transferNames(ctx, src, dst, &transfer{CopyOptions: o, op: "copy"})
 }
 
 // Move implements FileSystem.
 func (f *FS) Move(ctx context.Context, src, dst string, o CopyOptions) (bool, error) {
-	return f.transfer(ctx, "move", src, dst, o)
+	o.Shallow = false
+	return f.transferNames(ctx, src, dst, &transfer{CopyOptions: o, op: "move", move: true})
 }
 
-func (f *FS) transfer(ctx context.Context, op, src, dst string, o CopyOptions) (created bool, err error) {
-	from, err := f.resolve(ctx, src)
-	if err != nil {
-		return false, pathError(op, src, err)
+// A transfer is one COPY or MOVE under way.
+type transfer struct {
+	CopyOptions
+	op   string
+	move bool
+	from place
+	to   place // what may be replaced, or the free name
+}
+
+// onSource marks errors that are about the source of a transfer.
+type onSource struct{ error }
+
+func (e onSource) Unwrap() error { return e.error }
+
+func (f *FS) transferNames(ctx context.Context, src, dst string, t *transfer) (created bool, err error) {
+	if t.from, err = f.resolveOld(ctx, src); err != nil {
+		return false, pathError(t.op, src, err)
 	}
-	_ = from
-	return false, collfs.ErrNotSupported
+	if t.to, err = f.resolveNew(ctx, dst); err != nil {
+		return false, pathError(t.op, dst, err)
+	}
+	switch {
+	case src == dst, below(dst, src), t.move && below(src, dst):
+		err = collfs.ErrIntoItself
+		if _, serr := f.stat(ctx, t.from); serr != nil {
+			return false, pathError(t.op, src, serr)
+		}
+	default:
+		created, err = f.transfer(ctx, t)
+	}
+	if s, ok := err.(onSource); ok {
+		return false, pathError(t.op, src, s.error)
+	}
+	return created, pathError(t.op, dst, err)
 }
 
-var _ = fs.ErrExist
+// below reports whether name lies below dir.
+func below(name, dir string) bool {
+	return len(name) > len(dir) && name[len(dir)] == '/' && strings.HasPrefix(name, dir)
+}
+
+func (f *FS) transfer(ctx context.Context, t *transfer) (created bool, err error) {
+	switch t.from.kind {
+	case atVirtual, atOwner, atMetaFile:
+		if t.move {
+			return false, onSource{collfs.ErrReadOnly}
+		}
+		return false, onSource{collfs.ErrNotSupported}
+	case atNothing:
+		return f.transferSide(ctx, t, t.from.project, t.from.base)
+	case atProject:
+		return f.transferRecord(ctx, t)
+	}
+	s, err := f.visit(ctx, t.from)
+	if err != nil {
+		return false, onSource{err}
+	}
+	defer s.close()
+	t.from = s.place
+	switch {
+	case !s.ok:
+		key, inside := s.key(s.path)
+		return f.transferSide(ctx, t, key, inside)
+	case t.move && s.path == "":
+		if err := s.mayTake(); err != nil {
+			return false, onSource{err}
+		}
+	case t.move && !s.mayWrite():
+		return false, onSource{collfs.ErrReadOnly}
+	}
+	if s.path == "" || s.node.Dir {
+		if t.to.shown() || t.to.kind == atProject {
+			return f.transferRecord(ctx, t)
+		}
+	}
+	return f.transferPath(ctx, t, &s)
+}
+
+// transferPath moves or copies what is at s to a path in a collection: a file,
+// or a directory or whole collection that does not become a record.
+func (f *FS) transferPath(ctx context.Context, t *transfer, s *spot) (created bool, err error) {
+	over := t.to // a record that a file replaces
+	to := t.to
+	switch {
+	case to.isRecord() && to.shown():
+		if !t.Overwrite {
+			return false, fs.ErrExist
+		}
+		if err := to.mayTake(); err != nil {
+			return false, err
+		}
+		to.kind = atNothing
+	case to.isRecord(), to.kind == atVirtual, to.kind == atOwner: // a folder that nothing takes the place of
+		return false, collfs.ErrReadOnly
+	}
+	if to, err = f.placeForFile(ctx, to.asNothing(), -1); err != nil {
+		return false, err
+	}
+	d, err := f.visitNew(ctx, to)
+	if err != nil {
+		return false, err
+	}
+	defer d.close()
+	if created, err = f.link(ctx, t, s, &d); err != nil {
+		return false, err
+	}
+	if over.isRecord() {
+		t.to.kind = over.kind
+		if err := f.trashRecord(ctx, over, nil); err != nil {
+			return false, err
+		}
+		created = false
+	}
+	key, inside := s.key(s.path)
+	toKey, toInside := d.key(d.path)
+	if t.move {
+		return created, f.site.moveSide(ctx, key, inside, toKey, toInside)
+	}
+	return created, f.site.dropSide(ctx, toKey, toInside)
+}
+
+// asNothing is a record's place as a free name for a file.
+func (p place) asNothing() place {
+	if p.kind == atNothing && p.uuid != "" { // it was a record
+		p.uuid, p.path = "", ""
+	}
+	return p
+}
+
+// visitNew is visit for a path that something is to be made at or to replace.
+func (f *FS) visitNew(ctx context.Context, p place) (spot, error) {
+	s, err := f.visit(ctx, p)
+	if err != nil {
+		return s, err
+	}
+	if err = s.parent(); err == nil && !s.mayWrite() {
+		err = collfs.ErrReadOnly
+	}
+	if err == nil {
+		err = s.mayName()
+	}
+	if err != nil {
+		s.close()
+	}
+	return s, err
+}
+
+// link moves or copies what is at s to d, in one transaction.
+func (f *FS) link(ctx context.Context, t *transfer, s, d *spot) (created bool, err error) {
+	o := collfs.CopyOptions{Shallow: t.Shallow, Check: d.check(t.Check), CheckSrc: s.check(t.CheckSrc)}
+	if t.Overwrite {
+		o.Replace = collfs.ReplaceAny
+	}
+	switch {
+	case s.uuid != d.uuid || s.version != 0:
+		return f.cross(ctx, t, s, d, o)
+	case s.path == "" || s.path == d.path:
+		return false, collfs.ErrIntoItself
+	case t.move:
+		created, err = s.c.Rename(s.path, d.path, o)
+	default:
+		created, err = s.c.Copy(s.path, d.path, o)
+	}
+	if err != nil {
+		return false, err
+	}
+	return created, s.c.Commit(ctx, true)
+}
+
+// cross is link between two collections.
+func (f *FS) cross(ctx context.Context, t *transfer, s, d *spot, o collfs.CopyOptions) (created bool, err error) {
+	to := collfs.TransferOptions{CopyOptions: o, Move: t.move}
+	if s.path != "" || !t.move {
+		return f.site.conf.Files.Transfer(ctx, s.c, s.path, d.c, d.path, to)
+	}
+	unlock := f.site.lockFolders(s.project)
+	defer unlock()
+	created, err = f.site.conf.Files.Absorb(ctx, s.c, d.c, d.path, to)
+	f.site.forget(s.project)
+	return created, err
+}
+
+// transferRecord moves or copies a project, a collection, or a directory that
+// becomes a collection, to a name in a project.
+func (f *FS) transferRecord(ctx context.Context, t *transfer) (created bool, err error) {
+	to := t.to
+	switch {
+	case t.from.kind == atProject && to.inCollection() && !to.shown():
+		return false, collfs.ErrNotSupported // a collection has no projects in it
+	case to.kind == atVirtual || to.kind == atOwner || to.isRecord() && to.project == "":
+		return false, collfs.ErrReadOnly
+	}
+	if t.move && t.from.isRecord() {
+		if err := t.from.mayTake(); err != nil {
+			return false, onSource{err}
+		}
+	}
+	if err := to.mayMake(); err != nil {
+		return false, err
+	}
+	unlock := f.site.lockFolders(t.from.project, to.project)
+	defer unlock()
+	ops, loose, err := f.clearTarget(ctx, t)
+	if err != nil {
+		return false, err
+	}
+	if loose != nil {
+		defer loose.close()
+	}
+	replaced := len(ops) > 0 || loose != nil
+	if t.from.isRecord() {
+		if err := f.checkRecord(ctx, t.from, t.CheckSrc); err != nil {
+			return false, err
+		}
+	}
+	switch {
+	case t.move && t.from.isRecord():
+		ops = append(ops, collfs.RecordOp{Kind: collfs.Move, UUID: t.from.uuid, Owner: to.project, Name: to.base})
+		err = f.commitRecords(ctx, collfs.Tx{Records: ops}, t.from.project, to.project)
+	case t.from.kind == atProject:
+		err = f.copyProject(ctx, t, ops)
+	default:
+		err = f.newCollection(ctx, t, ops)
+	}
+	if err != nil {
+		return false, err
+	}
+	if loose != nil { // hidden by the record now
+		if err := loose.c.RemoveAll(loose.path, nil); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+		if err := loose.c.Commit(ctx, true); err != nil {
+			return false, err
+		}
+	}
+	if t.move && t.from.isRecord() {
+		err = f.site.moveSide(ctx, t.from.project, t.from.base, to.project, to.base)
+	}
+	return !replaced, err
+}
+
+// clearTarget asks the Check about what is at t.to, and returns what puts a
+// record there in the trash, or the loose file that has the name.
+func (f *FS) clearTarget(ctx context.Context, t *transfer) (ops []collfs.RecordOp, loose *spot, err error) {
+	var i Info
+	exists := false
+	switch {
+	case t.to.inCollection():
+		s, err := f.visit(ctx, t.to)
+		if err != nil {
+			return nil, nil, err
+		}
+		if s.ok {
+			i, exists, loose = s.info(), true, &s
+			defer func() {
+				if err != nil {
+					s.close()
+				}
+			}()
+		} else {
+			s.close()
+		}
+	case t.to.isRecord():
+		if i, err = f.stat(ctx, t.to); err != nil {
+			return nil, nil, err
+		}
+		exists = true
+		ops = []collfs.RecordOp{{Kind: collfs.Trash, UUID: t.to.uuid}}
+	}
+	if t.Check != nil {
+		if cerr := t.Check(i, exists); cerr != nil {
+			return nil, loose, checkError{cerr}
+		}
+	}
+	switch {
+	case exists && !t.Overwrite:
+		return nil, loose, fs.ErrExist
+	case len(ops) > 0:
+		return ops, nil, t.to.mayTake()
+	}
+	return ops, loose, nil
+}
+
+// newCollection makes a collection of what is at t.from: a copy of a collection,
+// or of a directory, or a directory itself.
+func (f *FS) newCollection(ctx context.Context, t *transfer, ops []collfs.RecordOp) error {
+	s, err := f.visit(ctx, t.from)
+	if err != nil {
+		return onSource{err}
+	}
+	defer s.close()
+	if !s.ok {
+		return onSource{fs.ErrNotExist}
+	}
+	id, err := f.extract(ctx, &s, t, ops)
+	f.site.forget(t.to.project)
+	if err != nil || !t.move {
+		return err
+	}
+	key, inside := s.key(s.path)
+	return f.site.moveSide(ctx, key, inside, id, "")
+}
+
+func (f *FS) extract(ctx context.Context, s *spot, t *transfer, ops []collfs.RecordOp) (collfs.UUID, error) {
+	if t.Shallow {
+		return f.extractShallow(ctx, s, t, ops)
+	}
+	rec, err := f.site.conf.Files.Extract(ctx, s.c, s.path, t.to.project, t.to.base, collfs.TransferOptions{
+		CopyOptions: collfs.CopyOptions{CheckSrc: s.check(t.CheckSrc)}, Move: t.move, Records: ops,
+	})
+	if err != nil || s.path != "" || len(s.rec.Properties) == 0 && s.rec.Description == "" {
+		return rec.UUID, err
+	}
+	return rec.UUID, f.commitRecords(ctx, collfs.Tx{Records: []collfs.RecordOp{{
+		Kind: collfs.Update, UUID: rec.UUID, Properties: s.rec.Properties, Desc: s.rec.Description,
+	}}})
+}
+
+// extractShallow makes an empty collection with the attributes of what is at s.
+func (f *FS) extractShallow(ctx context.Context, s *spot, t *transfer, ops []collfs.RecordOp) (collfs.UUID, error) {
+	if t.CheckSrc != nil {
+		if err := t.CheckSrc(s.info(), true); err != nil {
+			return "", checkError{err}
+		}
+	}
+	id := f.site.conf.Files.NewUUID("4zz18")
+	return id, f.commitRecords(ctx, collfs.Tx{
+		Records: append(ops, collfs.RecordOp{Kind: collfs.CreateCollection, UUID: id, Owner: t.to.project, Name: t.to.base}),
+		Changes: []collfs.Change{{Collection: id, Ops: []collfs.Op{{Kind: collfs.OpAttr, Attr: s.node.Attr}}}},
+	}, t.to.project)
+}
+
+// copyProject copies a project with all that is in it, one record after the
+// other; ops are done with the first. If a part fails, the copy goes to the trash.
+func (f *FS) copyProject(ctx context.Context, t *transfer, ops []collfs.RecordOp) error {
+	id := f.site.conf.Files.NewUUID("j7d0g")
+	tx := collfs.Tx{Records: append(ops, collfs.RecordOp{Kind: collfs.CreateProject, UUID: id, Owner: t.to.project, Name: t.to.base})}
+	if err := f.commitRecords(ctx, tx, t.to.project); err != nil || t.Shallow {
+		return err
+	}
+	err := f.copyMembers(ctx, t.from.uuid, id)
+	if err == nil {
+		return nil
+	}
+	undo := collfs.Tx{Records: []collfs.RecordOp{{Kind: collfs.Trash, UUID: id}}}
+	return errors.Join(err, f.commitRecords(context.WithoutCancel(ctx), undo, t.to.project))
+}
+
+// copyMembers copies what is in the project src to the project dst, which nobody
+// else knows yet.
+func (f *FS) copyMembers(ctx context.Context, src, dst collfs.UUID) error {
+	entries, err := f.site.conf.Folders.List(ctx, src)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		k := childOf(e)
+		if k.uuid == dst {
+			return collfs.ErrIntoItself
+		}
+		t := &transfer{
+			from: place{kind: atProject, uuid: k.uuid, project: src, base: e.Name, level: collfs.CanRead},
+			to:   place{kind: atNothing, project: dst, base: e.Name, level: collfs.CanManage},
+		}
+		if k.kind == isProject {
+			err = f.copyProject(ctx, t, nil)
+		} else {
+			t.from.kind = atCollection
+			err = f.newCollection(ctx, t, nil)
+		}
+		if err != nil {
+			return fmt.Errorf("%q: %w", e.Name, err)
+		}
+	}
+	return nil
+}
+
+// transferSide moves or copies a side file.
+func (f *FS) transferSide(ctx context.Context, t *transfer, key collfs.UUID, p string) (created bool, err error) {
+	file, err := f.sideFile(ctx, key, p)
+	if err != nil {
+		return false, onSource{err}
+	}
+	if t.move && !t.from.mayWrite() {
+		return false, onSource{collfs.ErrReadOnly}
+	}
+	if _, _, err := f.checkSide(ctx, key, p, t.CheckSrc); err != nil {
+		return false, err
+	}
+	check := func(i Info, ok bool) error {
+		if t.Check != nil {
+			if err := t.Check(i, ok); err != nil {
+				return err
+			}
+		}
+		if ok && !t.Overwrite {
+			return fs.ErrExist
+		}
+		return nil
+	}
+	up, err := f.put(ctx, t.to, PutOptions{Size: file.Size, ModTime: file.ModTime, Check: check})
+	if err != nil {
+		return false, err
+	}
+	defer up.Abort()
+	if _, err := up.Write(file.Data); err != nil {
+		return false, err
+	}
+	if _, created, err = up.Commit(ctx); err != nil || !t.move {
+		return created, err
+	}
+	return created, f.site.conf.Side.RemoveSide(ctx, key, p)
+}

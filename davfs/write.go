@@ -16,7 +16,7 @@ const maxSparse = 1 << 40
 // WriteAt implements FileSystem. The body is staged first, so one that is cut
 // changes nothing.
 func (f *FS) WriteAt(ctx context.Context, name string, off, n int64, body io.Reader, check Check) (Info, error) {
-	p, err := f.resolve(ctx, name)
+	p, err := f.resolveOld(ctx, name)
 	var i Info
 	if err == nil {
 		i, err = f.writeAt(ctx, p, off, n, body, check)

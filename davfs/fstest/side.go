@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -79,7 +80,8 @@ func (s *SideStore) HasSide(ctx context.Context, key collfs.UUID) (bool, error) 
 	return len(s.files[key]) > 0, ctx.Err()
 }
 
-func below(p, top string) bool { return p == top || strings.HasPrefix(p, top+"/") }
+// below reports whether p is top or lies below it.
+func below(p, top string) bool { return top == "" || p == top || strings.HasPrefix(p, top+"/") }
 
 // RemoveSide implements davfs.SideStore.
 func (s *SideStore) RemoveSide(ctx context.Context, key collfs.UUID, p string) error {
@@ -100,7 +102,7 @@ func (s *SideStore) RenameSide(ctx context.Context, key collfs.UUID, p string, t
 	var moved []davfs.SideFile
 	for q, f := range s.files[key] {
 		if below(q, p) {
-			f.Path = to + q[len(p):]
+			f.Path = strings.TrimPrefix(path.Join(to, q[len(p):]), "/")
 			moved = append(moved, f)
 			delete(s.files[key], q)
 		}
@@ -217,5 +219,7 @@ func sideRename(ctx context.Context, s davfs.SideStore) error {
 		s.RenameSide(ctx, sideA, "d", sideB, "t"), s.RenameSide(ctx, sideA, "nothing", sideB, "tt/none"),
 		sideHas(ctx, s, sideA, "d"), sideHas(ctx, s, sideA, "dd", "dd/x"),
 		sideHas(ctx, s, sideB, "t", "t/x"), sideHas(ctx, s, sideB, "t/e", "t/e/y"), sideHas(ctx, s, sideB, "", "tt"),
-		s.RenameSide(ctx, sideB, "t/x", sideB, "moved"), sideHas(ctx, s, sideB, "", "moved", "tt"))
+		s.RenameSide(ctx, sideB, "t/x", sideB, "moved"), sideHas(ctx, s, sideB, "", "moved", "tt"),
+		s.RenameSide(ctx, sideB, "", sideA, "root"), sideHas(ctx, s, sideB, ""), sideHas(ctx, s, sideA, "root", "root/moved", "root/tt"),
+		s.RenameSide(ctx, sideA, "root/t", sideB, ""), sideHas(ctx, s, sideB, "e", "e/y"))
 }
