@@ -50,6 +50,9 @@ func (f *FS) shared(ctx context.Context) (*shares, error) {
 	if err != nil {
 		return nil, err
 	}
+	if entries, err = f.topLevel(ctx, entries); err != nil {
+		return nil, err
+	}
 	if users, err = f.withOwners(ctx, users, entries); err != nil {
 		return nil, err
 	}
@@ -64,6 +67,30 @@ func (f *FS) shared(ctx context.Context) (*shares, error) {
 	return sh, nil
 }
 
+// topLevel leaves out what the user reaches through a project that is shared too.
+func (f *FS) topLevel(ctx context.Context, entries []collfs.Entry) ([]collfs.Entry, error) {
+	var top []collfs.Entry
+	for _, e := range entries {
+		owner := ownerOf(e)
+		if owner == f.user.UUID {
+			continue
+		}
+		if !isUser(owner) {
+			level, err := f.level(ctx, owner)
+			if err != nil {
+				return nil, err
+			}
+			if level >= collfs.CanRead {
+				continue
+			}
+		}
+		top = append(top, e)
+	}
+	return top, nil
+}
+
+func isUser(id collfs.UUID) bool { return strings.Contains(string(id), "-tpzed-") }
+
 // withOwners adds to users those who share something and are not among them, by
 // the names of their homes.
 func (f *FS) withOwners(ctx context.Context, users []collfs.User, entries []collfs.Entry) ([]collfs.User, error) {
@@ -73,7 +100,7 @@ func (f *FS) withOwners(ctx context.Context, users []collfs.User, entries []coll
 	}
 	for _, e := range entries {
 		owner := ownerOf(e)
-		if known[owner] || !strings.Contains(string(owner), "-tpzed-") {
+		if known[owner] || !isUser(owner) {
 			continue
 		}
 		known[owner] = true
