@@ -35,6 +35,7 @@ type Collection struct {
 	barrier     bool                       // a commit that isn't durable was made since the last durable one
 	opened      map[*node]struct{}         // files with handles for writing
 	dirty       map[*node]struct{}         // those of opened with content that is not in pending
+	handed      int                        // changes that are with the catalog just now
 	changes     int64                      // counts changes of the tree
 	unclear     int                        // how many of pending, from the first, were in a commit with an unknown outcome
 	failed      error                      // of the last commit
@@ -139,9 +140,8 @@ func (c *Collection) Err() error {
 // Dirty reports whether there are changes that aren't committed.
 func (c *Collection) Dirty() bool {
 	c.mu.RLock()
-	dirty := len(c.pending) > 0 || len(c.dirty) > 0
-	c.mu.RUnlock()
-	return dirty || c.join.busy()
+	defer c.mu.RUnlock()
+	return len(c.pending)+len(c.dirty)+c.handed > 0
 }
 
 // Stat describes what is at path.

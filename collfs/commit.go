@@ -159,7 +159,7 @@ func (c *Collection) take(durable bool) (*batch, error) {
 		return nil, err
 	}
 	b := &batch{durable: durable, barrier: c.barrier, changes: c.pending}
-	c.pending = nil
+	c.pending, c.handed = nil, len(b.changes)
 	if len(b.changes) > 0 {
 		b.extents, c.extents = c.extents, nil
 	}
@@ -219,7 +219,7 @@ func (c *Collection) hand(ctx context.Context, b *batch) ([]Record, error) {
 func (c *Collection) accept(b *batch, records []Record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.unclear = 0
+	c.unclear, c.handed = 0, 0
 	c.barrier = !b.durable
 	if len(records) > 0 {
 		c.record, c.recordStale = records[0], false
@@ -230,6 +230,7 @@ func (c *Collection) accept(b *batch, records []Record) {
 func (c *Collection) putBack(b *batch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.handed = 0
 	c.pending = append(slices.Clip(b.changes), c.pending...)
 	c.extents = append(slices.Clip(b.extents), c.extents...)
 	for k := range b.unsynced {

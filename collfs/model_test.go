@@ -1,0 +1,615 @@
+package collfs_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"slices"
+	"sort"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"keepdav/collfs"
+	"keepdav/collfs/memcatalog"
+	"keepdav/keepio"
+)
+
+// faultySpool fails Sync and Freeze when told.
+type faultySpool struct {
+	*keepio.Spool
+	failSync   atomic.Bool
+	failFreeze atomic.Bool
+}
+
+var errInjected = errors.New("injected")
+
+func (s *faultySpool) Sync(ctx context.Context, blocks []*keepio.Block) error {
+	if s.failSync.Load() {
+		return errInjected
+	}
+	return s.Spool.Sync(ctx, blocks)
+}
+
+func (s *faultySpool) Freeze(blocks []*keepio.Block) ([]keepio.Extent, error) {
+	if s.failFreeze.Load() {
+		return nil, errInjected
+	}
+	return s.Spool.Freeze(blocks)
+}
+
+// faults injects the outcomes of the next commits.
+type faults struct{ next atomic.Int32 }
+
+const (
+	faultNone = iota
+	faultFail
+	faultUnclearDone
+	faultUnclearNot
+	faultLast
+)
+
+func (f *faults) outcome(context.Context, collfs.Tx) memcatalog.Outcome {
+	switch f.next.Swap(faultNone) {
+	case faultFail:
+		return memcatalog.Outcome{Err: errInjected}
+	case faultUnclearDone:
+		return memcatalog.Outcome{Err: collfs.ErrUnknownOutcome, Done: true}
+	case faultUnclearNot:
+		return memcatalog.Outcome{Err: collfs.ErrUnknownOutcome}
+	}
+	return memcatalog.Outcome{}
+}
+
+var modelNames = []string{"a", "b", "c", "d"}
+
+// model is what a collection should hold: directories end in a slash.
+type model map[string]string
+
+func (m model) isDir(p string) bool  { _, ok := m[p+"/"]; return ok || p == "" }
+func (m model) isFile(p string) bool { _, ok := m[p]; return ok && p != "" && !strings.HasSuffix(p, "/") }
+func (m model) exists(p string) bool { return m.isDir(p) || m.isFile(p) }
+
+func (m model) parentOK(p string) bool {
+	i := strings.LastIndexByte(p, '/')
+	return i < 0 || m.isDir(p[:i])
+}
+
+// below returns the keys at p and below.
+func (m model) below(p string) (ks []string) {
+	for k := range m {
+		if k == p || strings.HasPrefix(k, p+"/") {
+			ks = append(ks, k)
+		}
+	}
+	return ks
+}
+
+func (m model) removeAll(p string) {
+	for _, k := range m.below(p) {
+		delete(m, k)
+	}
+}
+
+// machine is the model test of one collection.
+type machine struct {
+	*rapid.T
+	e       *env
+	spool   *faultySpool
+	faults  *faults
+	id      collfs.UUID
+	fs      *collfs.FS
+	c       *collfs.Collection
+	m       model
+	handles []*modelHandle
+	n       int
+}
+
+type modelHandle struct {
+	h       *collfs.Handle
+	path    string // "": unlinked
+	content string // while unlinked
+}
+
+func drawPath(t *rapid.T, label string) string {
+	depth := rapid.IntRange(1, 3).Draw(t, label+" depth")
+	var names []string
+	for range depth {
+		names = append(names, rapid.SampledFrom(modelNames).Draw(t, label))
+	}
+	return strings.Join(names, "/")
+}
+
+func (s *machine) openFS() {
+	s.fs = collfs.NewFS(collfs.Config{Catalog: s.e.catalog, Spool: s.spool, Now: s.e.clock, HashSeed: 42})
+	var err error
+	if s.c, err = s.fs.Open(context.Background(), s.id); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *machine) closeFS() {
+	for _, h := range s.handles {
+		if err := h.h.Close(context.Background()); err != nil {
+			s.Fatalf("close: %v", err)
+		}
+	}
+	s.handles = nil
+	s.c.Release()
+	if err := s.fs.Close(context.Background()); err != nil {
+		s.Fatalf("close: %v", err)
+	}
+}
+
+func (s *machine) text() string {
+	s.n++
+	return fmt.Sprintf("<%d>", s.n) + strings.Repeat("x", rapid.IntRange(0, 40).Draw(s.T, "length"))
+}
+
+func (s *machine) check(what string, err error, want bool) bool {
+	if (err == nil) != want {
+		s.Fatalf("%s = %v; want success %v", what, err, want)
+	}
+	return err == nil
+}
+
+// unlinked tells handles that what was at p and below has no name any more.
+func (s *machine) unlinked(p string) {
+	for _, h := range s.handles {
+		if h.path != "" && (h.path == p || strings.HasPrefix(h.path, p+"/")) {
+			h.content, h.path = s.m[h.path], ""
+		}
+	}
+}
+
+func (s *machine) Put(t *rapid.T) {
+	p := drawPath(t, "path")
+	text := s.text()
+	st, err := s.c.NewStage(-1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Abort()
+	if _, err := st.ReadFrom(context.Background(), strings.NewReader(text)); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range s.handles { // what a handle writes after its file was replaced is another test's
+		if h.path == p {
+			return
+		}
+	}
+	_, _, err = s.c.Link(st, p, collfs.LinkOptions{})
+	if s.check("Link "+p, err, s.m.parentOK(p) && !s.m.isDir(p)) {
+		s.m[p] = text
+	}
+}
+
+func (s *machine) Mkdir(t *rapid.T) {
+	p := drawPath(t, "path")
+	_, err := s.c.Mkdir(p, collfs.Attr{}, nil)
+	if s.check("Mkdir "+p, err, s.m.parentOK(p) && !s.m.exists(p)) {
+		s.m[p+"/"] = ""
+	}
+}
+
+func (s *machine) Remove(t *rapid.T) {
+	p := drawPath(t, "path")
+	err := s.c.Remove(p, nil)
+	if s.check("Remove "+p, err, s.m.exists(p) && len(s.m.below(p)) == 1) {
+		s.unlinked(p)
+		s.m.removeAll(p)
+	}
+}
+
+func (s *machine) RemoveAll(t *rapid.T) {
+	p := drawPath(t, "path")
+	if s.check("RemoveAll "+p, s.c.RemoveAll(p, nil), s.m.exists(p)) {
+		s.unlinked(p)
+		s.m.removeAll(p)
+	}
+}
+
+func (s *machine) transfer(t *rapid.T, rename bool) {
+	src, dst := drawPath(t, "src"), drawPath(t, "dst")
+	o := collfs.CopyOptions{Replace: rapid.SampledFrom([]collfs.Replace{collfs.ReplaceNothing, collfs.ReplaceAny}).Draw(t, "replace")}
+	inside := src == dst || strings.HasPrefix(dst, src+"/") || strings.HasPrefix(src, dst+"/")
+	want := s.m.exists(src) && s.m.parentOK(dst) && !inside && (o.Replace == collfs.ReplaceAny || !s.m.exists(dst))
+	var err error
+	if rename {
+		_, err = s.c.Rename(src, dst, o)
+	} else {
+		_, err = s.c.Copy(src, dst, o)
+	}
+	if !s.check(fmt.Sprintf("transfer %s %s", src, dst), err, want) {
+		return
+	}
+	s.unlinked(dst)
+	s.m.removeAll(dst)
+	for _, k := range s.m.below(src) {
+		s.m[dst+k[len(src):]] = s.m[k]
+	}
+	if rename {
+		for _, h := range s.handles {
+			if h.path == src || strings.HasPrefix(h.path, src+"/") {
+				h.path = dst + h.path[len(src):]
+			}
+		}
+		s.m.removeAll(src)
+	}
+}
+
+func (s *machine) Rename(t *rapid.T) { s.transfer(t, true) }
+func (s *machine) Copy(t *rapid.T)   { s.transfer(t, false) }
+
+func (s *machine) OpenHandle(t *rapid.T) {
+	p := drawPath(t, "path")
+	flags := os.O_RDWR | rapid.SampledFrom([]int{0, os.O_CREATE, os.O_CREATE | os.O_EXCL, os.O_TRUNC, os.O_APPEND}).Draw(t, "flags")
+	want := s.m.isFile(p) && flags&os.O_EXCL == 0 || !s.m.exists(p) && s.m.parentOK(p) && flags&os.O_CREATE != 0
+	h, _, err := s.c.OpenFile(p, collfs.OpenOptions{Flags: flags})
+	if !s.check("OpenFile "+p, err, want) {
+		return
+	}
+	if flags&os.O_TRUNC != 0 || !s.m.exists(p) {
+		s.m[p] = ""
+	}
+	s.handles = append(s.handles, &modelHandle{h: h, path: p})
+}
+
+func (s *machine) pick(t *rapid.T) *modelHandle {
+	if len(s.handles) == 0 {
+		t.Skip("no handles")
+	}
+	return s.handles[rapid.IntRange(0, len(s.handles)-1).Draw(t, "handle")]
+}
+
+func (s *machine) contentOf(h *modelHandle) string {
+	if h.path == "" {
+		return h.content
+	}
+	return s.m[h.path]
+}
+
+// setContent changes the content of all handles of h's file.
+func (s *machine) setContent(h *modelHandle, content string) {
+	if h.path != "" {
+		s.m[h.path] = content
+		return
+	}
+	was := h.content
+	for _, o := range s.handles {
+		if o.path == "" && o.content == was && o.h.Info().ID == h.h.Info().ID {
+			o.content = content
+		}
+	}
+}
+
+func (s *machine) Write(t *rapid.T) {
+	h := s.pick(t)
+	text := s.text()
+	off := rapid.IntRange(0, 60).Draw(t, "offset")
+	old := s.contentOf(h)
+	at, err := int64(off), error(nil)
+	if rapid.Bool().Draw(t, "append") {
+		at, err = h.h.Append(context.Background(), []byte(text))
+		if int(at) != len(old) {
+			t.Fatalf("Append() = %d; want %d", at, len(old))
+		}
+	} else {
+		// O_APPEND is chosen at open: find out by the size.
+		_, err = h.h.WriteAt(context.Background(), []byte(text), int64(off))
+		if size := h.h.Info().Size; size == int64(len(old)+len(text)) && off != len(old) && off < len(old) {
+			at = int64(len(old))
+		} else if size == int64(len(old)+len(text)) {
+			at = int64(len(old))
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := []byte(old)
+	if need := int(at) + len(text); need > len(b) {
+		b = append(b, make([]byte, need-len(b))...)
+	}
+	copy(b[at:], text)
+	s.setContent(h, string(b))
+}
+
+func (s *machine) Truncate(t *rapid.T) {
+	h := s.pick(t)
+	size := rapid.IntRange(0, 60).Draw(t, "size")
+	if err := h.h.Truncate(int64(size)); err != nil {
+		t.Fatal(err)
+	}
+	b := []byte(s.contentOf(h))
+	b = append(b, make([]byte, max(0, size-len(b)))...)[:size]
+	s.setContent(h, string(b))
+}
+
+func (s *machine) CloseHandle(t *rapid.T) {
+	h := s.pick(t)
+	if err := h.h.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	s.handles = slices.DeleteFunc(s.handles, func(x *modelHandle) bool { return x == h })
+}
+
+func (s *machine) Commit(t *rapid.T) {
+	if err := s.c.Commit(context.Background(), rapid.Bool().Draw(t, "durable")); err != nil {
+		t.Fatalf("Commit() = %v", err)
+	}
+}
+
+// FailedCommit commits with a fault: it must succeed or leave everything as it is.
+func (s *machine) FailedCommit(t *rapid.T) {
+	switch rapid.IntRange(0, 2).Draw(t, "where") {
+	case 0:
+		s.spool.failSync.Store(true)
+	case 1:
+		s.spool.failFreeze.Store(true)
+	default:
+		s.faults.next.Store(int32(rapid.IntRange(faultNone+1, faultLast-1).Draw(t, "fault")))
+	}
+	dirty := s.c.Dirty()
+	err := s.c.Commit(context.Background(), true)
+	if err != nil && !errors.Is(err, errInjected) {
+		t.Fatalf("Commit() = %v", err)
+	}
+	if err != nil && dirty && !s.c.Dirty() {
+		t.Fatal("a commit failed, and nothing is dirty")
+	}
+	s.spool.failSync.Store(false)
+	s.spool.failFreeze.Store(false)
+	s.faults.next.Store(faultNone)
+}
+
+func (s *machine) Reload(*rapid.T) {
+	s.closeFS()
+	s.openFS()
+}
+
+func (s *machine) Manifest(t *rapid.T) {
+	if rapid.IntRange(0, 9).Draw(t, "often") > 0 {
+		t.Skip("stores blocks")
+	}
+	text, err := s.c.Manifest(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := collfs.ParseManifest(text, s.spool)
+	if err != nil {
+		t.Fatalf("ParseManifest(%q) = %v", text, err)
+	}
+	again, err := tree.AppendManifest(nil, nil)
+	if err != nil || string(again) != string(text) {
+		t.Fatalf("Print(Parse(x)) = %q, %v; want %q", again, err, text)
+	}
+	got := make(map[string]bool)
+	_ = tree.Walk(func(path string, i collfs.NodeInfo, _ collfs.Content) error {
+		if path != "" {
+			got[path+map[bool]string{true: "/"}[i.Dir]] = true
+		}
+		return nil
+	})
+	for k := range s.m {
+		if !got[k] {
+			t.Fatalf("manifest lacks %q", k)
+		}
+	}
+	if len(got) != len(s.m) {
+		t.Fatalf("manifest has %d names; want %d", len(got), len(s.m))
+	}
+}
+
+func (s *machine) Check(t *rapid.T) {
+	got := readAll(t, s.c)
+	if !reflect.DeepEqual(got, map[string]string(s.m)) {
+		t.Fatalf("files = %q\nwant    %q", got, s.m)
+	}
+	for _, h := range s.handles {
+		want := s.contentOf(h)
+		buf := make([]byte, 200)
+		n, err := h.h.ReadAt(context.Background(), buf, 0)
+		if string(buf[:n]) != want || err != io.EOF {
+			t.Fatalf("handle of %q reads %q, %v; want %q", h.path, buf[:n], err, want)
+		}
+		if p, ok := h.h.Path(); ok != (h.path != "") || p != h.path {
+			t.Fatalf("handle's path = %q, %v; want %q", p, ok, h.path)
+		}
+	}
+}
+
+type fataler interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+// readAll returns all files and their content.
+func readAll(t fataler, c *collfs.Collection) map[string]string {
+	out := make(map[string]string)
+	var walk func(dir string)
+	walk = func(dir string) {
+		l, err := c.List(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		infos := make([]collfs.NodeInfo, 3)
+		var names []string
+		for n := l.Next(infos); n > 0; n = l.Next(infos) {
+			for _, i := range infos[:n] {
+				names = append(names, i.Name)
+				path := strings.TrimPrefix(dir+"/"+i.Name, "/")
+				if i.Dir {
+					out[path+"/"] = ""
+					walk(path)
+					continue
+				}
+				r, err := c.OpenRead(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				buf := make([]byte, r.Info().Size+1)
+				n, err := r.ReadAt(context.Background(), buf, 0)
+				if err != io.EOF || int64(n) != r.Info().Size {
+					t.Fatalf("read %q = %d, %v; want %d, EOF", path, n, err, r.Info().Size)
+				}
+				out[path] = string(buf[:n])
+				_ = r.Close()
+			}
+		}
+		if !sort.StringsAreSorted(names) {
+			t.Fatalf("listing of %q is not in order: %q", dir, names)
+		}
+	}
+	walk("")
+	return out
+}
+
+func TestCollectionIsLikeAMap(t *testing.T) {
+	e := newEnv(t)
+	spool := &faultySpool{Spool: e.spool}
+	f := new(faults)
+	e.catalog.Fault = f.outcome
+	rapid.Check(t, func(rt *rapid.T) {
+		s := &machine{T: rt, e: e, spool: spool, faults: f, m: make(model), id: memcatalog.NewUUID("4zz18")}
+		_, err := e.catalog.Commit(context.Background(), collfs.Tx{Records: []collfs.RecordOp{{Kind: collfs.CreateCollection, UUID: s.id, Owner: e.home, Name: string(s.id)}}})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		s.openFS()
+		defer func() {
+			s.c.Release()
+			_ = s.fs.Close(context.Background())
+		}()
+		rt.Repeat(rapid.StateMachineActions(s))
+		s.closeFS()
+		s.openFS()
+		s.Check(rt)
+	})
+}
+
+// TestMergeLosesNothing has two file systems change one collection, each
+// without seeing what the other does until a commit or refresh. In the end both
+// see the same, and every content is somewhere that nobody who saw it replaced
+// or deleted.
+func TestMergeLosesNothing(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	// Events would refresh when they like; without them runs repeat.
+	quiet := quietCatalog{e.catalog}
+	rapid.Check(t, func(rt *rapid.T) {
+		id := memcatalog.NewUUID("4zz18")
+		_, err := e.catalog.Commit(ctx, collfs.Tx{Records: []collfs.RecordOp{{Kind: collfs.CreateCollection, UUID: id, Owner: e.home, Name: string(id)}}})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		var cs [2]*collfs.Collection
+		for i := range cs {
+			f := collfs.NewFS(collfs.Config{Catalog: quiet, Spool: e.spool, Now: e.clock, HashSeed: 42})
+			defer f.Close(ctx)
+			if cs[i], err = f.Open(ctx, id); err != nil {
+				rt.Fatal(err)
+			}
+			defer cs[i].Release()
+		}
+		alive := make(map[string]bool)
+		texts := 0
+		gone := func(c *collfs.Collection, path string) {
+			for p, content := range readAll(rt, c) {
+				if p == path || strings.HasPrefix(p, path+"/") {
+					delete(alive, content)
+				}
+			}
+		}
+		for range rapid.IntRange(5, 40).Draw(rt, "steps") {
+			c := cs[rapid.IntRange(0, 1).Draw(rt, "who")]
+			p, q := drawPath(rt, "p"), drawPath(rt, "q")
+			switch rapid.SampledFrom([]string{"put", "put", "put", "write", "mkdir", "mkdir", "remove", "rename", "rename", "copy", "commit", "refresh"}).Draw(rt, "what") {
+			case "put":
+				texts++
+				text := fmt.Sprint("text ", texts)
+				if i, err := c.Stat(p); err == nil && !i.Dir {
+					gone(c, p)
+				}
+				s, err := c.NewStage(-1)
+				if err != nil {
+					rt.Fatal(err)
+				}
+				_, _ = s.Write(ctx, []byte(text))
+				if _, _, err := c.Link(s, p, collfs.LinkOptions{}); err == nil {
+					alive[text] = true
+				}
+				s.Abort()
+			case "write":
+				h, _, err := c.OpenFile(p, collfs.OpenOptions{Flags: os.O_RDWR})
+				if err != nil {
+					continue
+				}
+				gone(c, p)
+				texts++
+				text := fmt.Sprint("text ", texts)
+				_ = h.Truncate(0)
+				_, _ = h.WriteAt(ctx, []byte(text), 0)
+				alive[text] = true
+				if err := h.Close(ctx); err != nil {
+					rt.Fatal(err)
+				}
+			case "mkdir":
+				_, _ = c.Mkdir(p, collfs.Attr{}, nil)
+			case "remove":
+				gone(c, p)
+				_ = c.RemoveAll(p, nil)
+			case "rename", "copy":
+				before := readAll(rt, c)
+				do := c.Rename
+				if rapid.Bool().Draw(rt, "copy") {
+					do = c.Copy
+				}
+				if _, err := do(p, q, collfs.CopyOptions{Replace: collfs.ReplaceAny}); err == nil {
+					for k, content := range before {
+						if k == q || strings.HasPrefix(k, q+"/") {
+							delete(alive, content)
+						}
+					}
+				}
+			case "commit":
+				if err := c.Commit(ctx, true); err != nil {
+					rt.Fatalf("Commit() = %v", err)
+				}
+			case "refresh":
+				if err := c.Refresh(ctx); err != nil {
+					rt.Fatalf("Refresh() = %v", err)
+				}
+			}
+		}
+		for _, i := range []int{0, 1, 0} {
+			if err := cs[i].Commit(ctx, true); err != nil {
+				rt.Fatalf("Commit() = %v", err)
+			}
+			if err := cs[i].Refresh(ctx); err != nil {
+				rt.Fatalf("Refresh() = %v", err)
+			}
+		}
+		one, two := readAll(rt, cs[0]), readAll(rt, cs[1])
+		if !reflect.DeepEqual(one, two) {
+			rt.Fatalf("one sees %q\nthe other %q", one, two)
+		}
+		for _, content := range one {
+			delete(alive, content)
+		}
+		if len(alive) > 0 {
+			rt.Fatalf("lost %v; there is %q", alive, one)
+		}
+	})
+}
+
+// quietCatalog has no events.
+type quietCatalog struct{ *memcatalog.Catalog }
+
+func (quietCatalog) Watch(func(collfs.Event)) (stop func()) { return func() {} }
