@@ -41,19 +41,26 @@ type Config struct {
 	Prefix     string // of all paths: "" or like "/dav"
 	Locks      *Locks // needed unless LockMode is LocksOff
 	LockMode   LockMode
-	MaxEntries int          // of a PROPFIND of infinite depth; default 10,000
-	FinderUsed bool         // show Finder the quota properties
-	NoGzip     bool         // never compress listings
-	Lister     http.Handler // answers GET of a collection; default: a plain list of links
+	MaxEntries int           // of a PROPFIND of infinite depth; default 10,000
+	FinderUsed bool          // show Finder the quota properties
+	NoGzip     bool          // never compress listings
+	Stall      time.Duration // how long a client may neither send nor take a byte; default 2 min
+	Lister     http.Handler  // answers GET of a collection; default: a plain list of links
 }
 
 // A Handler answers WebDAV requests.
-type Handler struct{ conf Config }
+type Handler struct {
+	conf  Config
+	plans planCache
+}
 
 // New returns a handler.
 func New(conf Config) *Handler {
 	if conf.MaxEntries <= 0 {
 		conf.MaxEntries = 10_000
+	}
+	if conf.Stall <= 0 {
+		conf.Stall = 2 * time.Minute
 	}
 	conf.Prefix = strings.TrimSuffix(conf.Prefix, "/")
 	if conf.LockMode == LocksOff {
@@ -64,10 +71,10 @@ func New(conf Config) *Handler {
 
 // Times and sizes that bound what a client can hold on to.
 const (
-	stallTimeout = 2 * time.Minute // without a byte in either direction
 	drainTimeout = 5 * time.Second
 	drainBytes   = 4 << 20 // of a refused body, so that the client reads the answer
-	copyChunk    = 4 << 20 // of an answer between two deadlines
+	copyChunk    = 4 << 20 // of an answer, within writeStalls times Config.Stall
+	writeStalls  = 4
 )
 
 // Methods lists the methods that the handler knows, for routers that ask.
@@ -109,6 +116,7 @@ type request struct {
 	user   string
 	quirks Quirks
 	path   Path
+	broken bool // the body could not be read
 	ifh    *IfHeader
 	tags   map[string]tagState // of paths that the If header is about
 }
@@ -221,6 +229,10 @@ func (q *request) logFailure(status int, err error) {
 // that sends first and reads later gets to see the answer. A client that waits
 // for "100 Continue" has sent nothing and is not asked to.
 func (q *request) drain() {
+	if q.broken {
+		q.w.Header().Set("Connection", "close")
+		return
+	}
 	if q.r.Body == nil || q.r.Body == http.NoBody || q.r.ContentLength == 0 || q.r.Header.Get("Expect") != "" {
 		return
 	}

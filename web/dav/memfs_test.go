@@ -27,6 +27,7 @@ type memTree struct {
 	readOnly     bool
 	failOpen     error // what Open and Put fail with
 	avail        int64
+	closed       func() // called by File.Close
 	opens        int
 	stats        int
 	commits      int
@@ -38,6 +39,7 @@ type memNode struct {
 	data  []byte
 	attr  collfs.Attr
 	mtime time.Time
+	id    collfs.ContentID // of data, once it was asked for
 }
 
 const memUUID = "zzzzz-4zz18-000000000000001"
@@ -82,7 +84,10 @@ func (t *memTree) infoLocked(p, name string) (davfs.Info, bool) {
 	}
 	i := davfs.Info{Name: baseOf(name), Dir: n.dir, Size: int64(len(n.data)), ModTime: n.mtime, Attr: n.attr, Collection: memUUID, Path: p, ReadOnly: t.readOnly, Entries: -1}
 	if !n.dir {
-		i.Content = md5.Sum(n.data)
+		if n.id == (collfs.ContentID{}) {
+			n.id = md5.Sum(n.data)
+		}
+		i.Content = n.id
 	}
 	return i, true
 }
@@ -198,11 +203,17 @@ func (m memFS) Count(_ context.Context, name string, limit int) (int, error) {
 
 type memFile struct {
 	*bytes.Reader
-	data []byte
-	info davfs.Info
+	data   []byte
+	info   davfs.Info
+	closed func()
 }
 
-func (f memFile) Close() error     { return nil }
+func (f memFile) Close() error {
+	if f.closed != nil {
+		f.closed()
+	}
+	return nil
+}
 func (f memFile) Info() davfs.Info { return f.info }
 func (f memFile) WriteRange(_ context.Context, w io.Writer, off, n int64) (int64, error) {
 	k, err := w.Write(f.data[off : off+n])
@@ -228,7 +239,7 @@ func (m memFS) Open(_ context.Context, name string) (davfs.File, error) {
 		return nil, pathErr("open", name, fs.ErrNotExist)
 	}
 	data := m.t.nodes[p].data
-	return memFile{bytes.NewReader(data), data, i}, nil
+	return memFile{bytes.NewReader(data), data, i, m.t.closed}, nil
 }
 
 type memUpload struct {

@@ -31,6 +31,7 @@ type multistatus struct {
 	gzipOK  bool
 	started bool
 	rc      *http.ResponseController
+	stall   time.Duration // for each flush
 }
 
 var (
@@ -39,8 +40,8 @@ var (
 )
 
 // newMultistatus begins an answer; finish has to be called.
-func newMultistatus(w http.ResponseWriter, gzipOK bool) *multistatus {
-	m := &multistatus{w: w, gzipOK: gzipOK}
+func (q *request) newMultistatus(gzipOK bool) *multistatus {
+	m := &multistatus{w: q.w, gzipOK: gzipOK, stall: q.h.conf.Stall}
 	m.buf = append((*bufPool.Get().(*[]byte))[:0], multistatusTop...)
 	return m
 }
@@ -69,7 +70,7 @@ func (m *multistatus) flush() error {
 		m.rc = http.NewResponseController(m.w)
 		m.w.WriteHeader(http.StatusMultiStatus)
 	}
-	_ = m.rc.SetWriteDeadline(time.Now().Add(stallTimeout))
+	_ = m.rc.SetWriteDeadline(time.Now().Add(m.stall))
 	_, err := m.out.Write(m.buf)
 	m.buf = m.buf[:0]
 	return err

@@ -52,12 +52,6 @@ func EvalConditions(h http.Header, method string, cur Current) Verdict {
 	return Proceed
 }
 
-// hasConditions reports whether h holds any header that EvalConditions looks at
-// for a writing method. If-Modified-Since only concerns reads.
-func hasConditions(h http.Header) bool {
-	return h.Get("If-Match") != "" || h.Get("If-None-Match") != "" || h.Get("If-Unmodified-Since") != ""
-}
-
 // IfRangeHolds reports whether a Range header is to be honoured, given the
 // If-Range header. Only strong tags and exact dates do.
 func IfRangeHolds(h http.Header, cur Current) bool {

@@ -20,7 +20,7 @@ func (q *request) propfind() error {
 	if err != nil {
 		return err
 	}
-	pf, err := q.propfindBody()
+	plan, err := q.propfindPlan()
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (q *request) propfind() error {
 		}
 	}
 
-	p := q.newPropWriter(pf)
+	p := q.newPropWriter(plan)
 	p.sums = depth == Depth0
 	if info.Dir && !q.path.Slash {
 		q.w.Header().Set("Content-Location", Href(q.h.conf.Prefix, q.path.Name, true))
@@ -69,7 +69,7 @@ func (q *request) propfind() error {
 	if q.quirks.Windows {
 		q.w.Header().Set("Cache-Control", "no-cache")
 	}
-	wk := walker{q: q, p: p, m: newMultistatus(q.w, q.gzipOK()), deep: depth == DepthInfinity}
+	wk := walker{q: q, p: p, m: q.newMultistatus(q.gzipOK()), deep: depth == DepthInfinity}
 	wk.m.buf = p.append(wk.m.buf, "", "", &info, q.path.Name)
 	if first != nil {
 		if err := wk.members(first, q.path.Name); err != nil {
@@ -83,23 +83,15 @@ func (q *request) propfind() error {
 	return nil
 }
 
-func (q *request) propfindBody() (Propfind, error) {
-	if q.r.ContentLength == 0 {
-		return Propfind{Kind: AllProp}, nil
-	}
-	body := q.body()
-	pf, err := ParsePropfind(body)
-	body.done()
-	if err != nil && body.err != nil {
-		return Propfind{}, body.failure()
-	}
-	return pf, err
+// wantsMinimal reports whether the client does without the list of properties
+// that are missing.
+func (q *request) wantsMinimal() bool {
+	return strings.EqualFold(q.r.Header.Get("Brief"), "t") || strings.Contains(q.r.Header.Get("Prefer"), "return=minimal")
 }
 
-func (q *request) newPropWriter(pf Propfind) *propWriter {
-	minimal := strings.EqualFold(q.r.Header.Get("Brief"), "t") || strings.Contains(q.r.Header.Get("Prefer"), "return=minimal")
+func (q *request) newPropWriter(plan *propPlan) *propWriter {
 	return &propWriter{
-		ctx: q.ctx, fs: q.fs, plan: newPropPlan(pf, q.quirks, minimal), quirks: q.quirks,
+		ctx: q.ctx, fs: q.fs, plan: plan, quirks: q.quirks,
 		locks: q.h.conf.Locks, prefix: q.h.conf.Prefix, quota: !q.quirks.OmitQuota || q.h.conf.FinderUsed,
 	}
 }
@@ -165,10 +157,8 @@ func (wk *walker) members(l davfs.Listing, dir string) error {
 		for i := range (*batch)[:n] {
 			info := &(*batch)[i]
 			wk.m.buf = wk.p.append(wk.m.buf, href, dir, info, "")
-			if len(wk.m.buf) >= flushSize {
-				if err := wk.m.flush(); err != nil {
-					return err
-				}
+			if err := wk.m.flushIfFull(); err != nil {
+				return err
 			}
 			if wk.deep && info.Dir {
 				if err := wk.descend(joinPath(dir, info.Name)); err != nil {
@@ -199,13 +189,13 @@ func (wk *walker) descend(name string) error {
 
 // propfindVirtual describes an empty file that exists only for Finder.
 func (q *request) propfindVirtual() error {
-	pf, err := q.propfindBody()
+	plan, err := q.propfindPlan()
 	if err != nil {
 		return err
 	}
-	m := newMultistatus(q.w, false)
+	m := q.newMultistatus(false)
 	info := davfs.Info{Name: baseOf(q.path.Name), Entries: -1}
-	m.buf = q.newPropWriter(pf).append(m.buf, "", "", &info, q.path.Name)
+	m.buf = q.newPropWriter(plan).append(m.buf, "", "", &info, q.path.Name)
 	if err := m.finish(); err != nil {
 		q.cut(err)
 	}

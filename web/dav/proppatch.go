@@ -195,7 +195,7 @@ func parseAnyTime(s string) (time.Time, bool) {
 }
 
 func (q *request) answerPatch(patches []Patch, c patchPlan, dir bool) {
-	m := newMultistatus(q.w, false)
+	m := q.newMultistatus(false)
 	b := append(m.buf, "<D:response><D:href>"...)
 	b = appendClientHref(b, q.h.conf.Prefix, q.path.Name, dir, q.quirks)
 	b = append(b, "</D:href>"...)

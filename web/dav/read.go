@@ -134,7 +134,7 @@ func (q *request) copySpan(f davfs.File, sp Span) {
 	}
 	for sp.Len > 0 {
 		if rc != nil {
-			_ = rc.SetWriteDeadline(time.Now().Add(stallTimeout))
+			_ = rc.SetWriteDeadline(time.Now().Add(writeStalls * q.h.conf.Stall))
 		}
 		n, err := f.WriteRange(q.ctx, q.w, sp.Off, min(sp.Len, copyChunk))
 		if err != nil {

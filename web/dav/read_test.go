@@ -236,13 +236,30 @@ func BenchmarkPropfind(b *testing.B) {
 	}
 }
 
-func BenchmarkPropfindDepth0(b *testing.B) {
-	h := wideHandler(b, 1)
-	b.ReportAllocs()
-	for b.Loop() {
-		r := httptest.NewRequest("PROPFIND", "/d/", nil)
-		r.Header.Set("Depth", "0")
-		h.ServeHTTP(&nullWriter{h: http.Header{}}, r)
+// One request after another, without the network: what the protocol costs.
+func BenchmarkRequest(b *testing.B) {
+	tree := newMemTree()
+	tree.nodes["f"] = &memNode{data: make([]byte, 4096), mtime: memTime}
+	locks, err := NewLocks(b.Context(), LockConfig{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	h := New(Config{Locks: locks, Session: func(*http.Request) (Session, error) { return Session{memFS{tree, "/d"}, "u"}, nil }})
+	for _, c := range []struct{ name, method, body string }{
+		{"GET", "GET", ""}, {"PUT", "PUT", strings.Repeat("x", 4096)}, {"PROPFIND-all", "PROPFIND", ""}, {"PROPFIND-five", "PROPFIND", fiveProps},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			r := httptest.NewRequest(c.method, "/d/f", nil)
+			r.ContentLength = int64(len(c.body))
+			r.Header.Set("Depth", "0")
+			w := &nullWriter{h: http.Header{}}
+			for b.Loop() {
+				clear(w.h)
+				r.Body = io.NopCloser(strings.NewReader(c.body))
+				h.ServeHTTP(w, r)
+			}
+		})
 	}
 }
 

@@ -468,6 +468,33 @@ func TestExpectContinueIsNotGivenToTheRefused(t *testing.T) {
 	}
 }
 
+func TestStalledClientsAreLetGo(t *testing.T) {
+	s := newServer(t, func(c *Config) { c.Stall = 100 * time.Millisecond })
+	s.want(201, "PUT", "/home/coll/f", "", "old")
+	// One that stops sending is told so, and changes nothing.
+	c := s.raw("PUT /home/coll/f HTTP/1.1\nHost: h\nX-User: ann\nContent-Length: 1000\n\nabc")
+	if res, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || res.StatusCode != 408 || !res.Close {
+		t.Errorf("a stalled PUT = %v, %v", res, err)
+	}
+	c = s.raw("PROPFIND /home/coll/ HTTP/1.1\nHost: h\nX-User: ann\nContent-Length: 1000\n\n<a")
+	if res, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || res.StatusCode != 408 {
+		t.Errorf("a stalled PROPFIND = %v, %v", res, err)
+	}
+	if got := s.content("/home/coll/f"); got != "old" {
+		t.Errorf("content = %q", got)
+	}
+	// One that stops taking is cut off: reading on ends before the promised length.
+	s.tree.nodes["big"] = &memNode{data: make([]byte, 64<<20), mtime: memTime}
+	done := make(chan struct{})
+	s.tree.closed = func() { close(done) }
+	c = s.raw("GET /home/coll/big HTTP/1.1\nHost: h\nX-User: ann\n\n")
+	<-done
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if n, _ := io.Copy(io.Discard, c); n >= 64<<20 {
+		t.Errorf("a client that took nothing for a while got all %d bytes", n)
+	}
+}
+
 func TestRefusedBodyIsDrained(t *testing.T) {
 	s := newServer(t)
 	// Without Expect a client sends all before it reads.

@@ -153,6 +153,7 @@ func (q *request) receive(up davfs.Upload, size int64, sums *sums) error {
 // A bodyReader reads a request body as long as bytes keep coming. It remembers
 // its own failure, to tell a broken client from a broken store.
 type bodyReader struct {
+	q     *request
 	r     io.Reader
 	rc    *http.ResponseController
 	until time.Time // the deadline that is set
@@ -160,12 +161,12 @@ type bodyReader struct {
 }
 
 func (q *request) body() *bodyReader {
-	return &bodyReader{r: q.r.Body, rc: http.NewResponseController(q.w)}
+	return &bodyReader{q: q, r: q.r.Body, rc: http.NewResponseController(q.w)}
 }
 
 func (b *bodyReader) Read(p []byte) (int, error) {
-	if now := time.Now(); b.until.Sub(now) < stallTimeout/2 {
-		b.until = now.Add(stallTimeout)
+	if now := time.Now(); b.until.Sub(now) < b.q.h.conf.Stall/2 {
+		b.until = now.Add(b.q.h.conf.Stall)
 		_ = b.rc.SetReadDeadline(b.until)
 	}
 	n, err := b.r.Read(p)
@@ -178,7 +179,9 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 // done takes the deadline away: what follows is our time, not the client's.
 func (b *bodyReader) done() { _ = b.rc.SetReadDeadline(time.Time{}) }
 
+// failure is the answer to a body that could not be read.
 func (b *bodyReader) failure() error {
+	b.q.broken = true
 	var tooBig *http.MaxBytesError
 	switch {
 	case errors.Is(b.err, os.ErrDeadlineExceeded):
@@ -415,13 +418,15 @@ func (q *request) mkcol() error {
 	}
 	if hasMtime {
 		attr.ModTime = &t
-		q.w.Header().Set("X-OC-Mtime", "accepted")
 	}
 	switch _, err = q.fs.Mkdir(q.ctx, q.path.Name, attr); {
 	case errors.Is(err, fs.ErrExist):
 		return q.notAllowed(allowAny)
 	case err != nil:
 		return noParent(err)
+	}
+	if hasMtime {
+		q.w.Header().Set("X-OC-Mtime", "accepted")
 	}
 	q.created(true)
 	return nil

@@ -16,6 +16,7 @@ const (
 	maxXMLBody  = 1 << 20
 	maxXMLDepth = 100
 	maxXMLProps = 1000
+	maxXMLNames = 32 << 10 // bytes of all names: each is repeated for each resource
 	maxOwnerXML = 8 << 10
 )
 
@@ -102,8 +103,10 @@ func ParsePropfind(body io.Reader) (Propfind, error) {
 
 // names reads the names of the child elements of the current element.
 func (d *xmlReader) names(names *[]Name) error {
+	total := 0
 	return d.children(func(n Name) error {
-		if len(*names) == maxXMLProps {
+		total += len(n.Space) + len(n.Local)
+		if len(*names) == maxXMLProps || total > maxXMLNames {
 			return errXMLSize
 		}
 		*names = append(*names, n)
@@ -213,6 +216,8 @@ func ParseLockInfo(body io.Reader) (*LockInfo, error) {
 	}
 	return li, d.end()
 }
+
+const nsXML = "http://www.w3.org/XML/1998/namespace" // of the prefix xml
 
 func davName(local string) Name { return Name{"DAV:", local} }
 
@@ -364,18 +369,22 @@ func (d *xmlReader) push(t xml.StartElement) error {
 	for _, a := range t.Attr {
 		switch {
 		case a.Name.Space == "xmlns":
-			if a.Value == "" {
-				return errXML // a prefix cannot be undeclared
+			// A prefix cannot be undeclared, nor stand for what xml and xmlns do.
+			if a.Value == "" || reservedNS(a.Value) || a.Name.Local == "xmlns" {
+				return errXML
 			}
 			d.ns = append(d.ns, xmlBinding{a.Name.Local, a.Value})
 		case a.Name.Space == "" && a.Name.Local == "xmlns":
+			if reservedNS(a.Value) {
+				return errXML
+			}
 			d.ns = append(d.ns, xmlBinding{"", a.Value})
 		case a.Name.Space == "xml" && a.Name.Local == "lang":
 			e.lang = a.Value
 		}
 	}
 	space, ok := d.resolve(t.Name.Space)
-	if !ok || strings.Contains(t.Name.Local, ":") {
+	if !ok || t.Name.Space == "xml" || strings.Contains(t.Name.Local, ":") {
 		return errXML
 	}
 	e.name = Name{space, t.Name.Local}
@@ -388,6 +397,10 @@ func (d *xmlReader) push(t xml.StartElement) error {
 	return nil
 }
 
+func reservedNS(space string) bool {
+	return space == nsXML || space == "http://www.w3.org/2000/xmlns/"
+}
+
 // resolve finds the namespace that prefix stands for.
 func (d *xmlReader) resolve(prefix string) (string, bool) {
 	return lookupNS(d.ns, prefix)
@@ -395,7 +408,7 @@ func (d *xmlReader) resolve(prefix string) (string, bool) {
 
 func lookupNS(ns []xmlBinding, prefix string) (string, bool) {
 	if prefix == "xml" {
-		return "http://www.w3.org/XML/1998/namespace", true
+		return nsXML, true
 	}
 	for i := len(ns) - 1; i >= 0; i-- {
 		if ns[i].prefix == prefix {
