@@ -184,8 +184,6 @@ func davHeaders(h http.Header) {
 	h["MS-Author-Via"] = []string{"DAV"}
 }
 
-const drainLimit = 4 << 20
-
 // refuse answers a request whose maker isn't known.
 func (h *Handler) refuse(w *response, r *http.Request, err error) {
 	drain(r)
@@ -223,11 +221,23 @@ func (h *Handler) refusePlain(w *response, r *http.Request) {
 	w.fail(http.StatusForbidden, "plain-http", "use https: passwords and data are not accepted in the clear")
 }
 
+// Bodies of refused requests that are read all the same.
+const (
+	drainLimit = 4 << 20
+	// drainExpected is for a client that waits to be asked for its body. To leave
+	// that unread costs the client its connection, which is worth more than a few bytes.
+	drainExpected = 16 << 10
+)
+
 // drain reads a small body that a client sends without waiting for the answer:
 // if it were left unread, the client would see a reset connection instead.
 func drain(r *http.Request) {
-	if r.Header.Get("Expect") == "" && r.ContentLength > 0 && r.ContentLength <= drainLimit {
-		io.CopyN(io.Discard, r.Body, drainLimit) // whatever comes, the answer is the same
+	limit := int64(drainLimit)
+	if r.Header.Get("Expect") != "" {
+		limit = drainExpected
+	}
+	if r.ContentLength > 0 && r.ContentLength <= limit {
+		io.CopyN(io.Discard, r.Body, limit) // whatever comes, the answer is the same
 	}
 }
 
@@ -287,29 +297,26 @@ func (h *Handler) isProxy(a netip.Addr) bool {
 	return false
 }
 
-// log writes the line of a request.
+// log writes the line of a request. Failures of the server are always written.
 func (h *Handler) log(w *response, r *http.Request, id string, client netip.Addr, took time.Duration, aborted bool) {
-	var e *zerolog.Event
+	if w.kind == "" && w.err != nil {
+		w.kind = kindNames[collfs.KindOf(w.err)]
+	}
+	level := zerolog.InfoLevel
 	switch {
 	case w.status >= 500 || w.kind == "panic":
-		e = h.conf.Log.Error()
+		level = zerolog.ErrorLevel
 	case h.conf.AccessLog == LogOff:
 		return
-	case w.status >= 400 && w.status != http.StatusNotFound && w.kind != "":
-		e = h.conf.Log.Warn()
-	case h.conf.AccessLog == LogErrors && (w.status < 400 || w.status == http.StatusNotFound || w.status == http.StatusUnauthorized):
+	case h.conf.AccessLog == LogErrors && isNormal(w):
 		return
-	default:
-		e = h.conf.Log.Info()
 	}
-	if e == nil {
+	e := h.conf.Log.WithLevel(level)
+	if level < h.conf.Log.GetLevel() || e == nil {
 		return
 	}
 	e = e.Str("id", id).Str("user", w.user).Stringer("client", client).Str("method", r.Method).Str("path", logPath(r)).
 		Int("status", w.status).Int64("in", w.body.bytes).Int64("out", w.bytes).Dur("ms", took)
-	if w.kind == "" && w.err != nil {
-		w.kind = kindNames[collfs.KindOf(w.err)]
-	}
 	if w.kind != "" {
 		e = e.Str("kind", w.kind)
 	}
@@ -320,6 +327,17 @@ func (h *Handler) log(w *response, r *http.Request, id string, client netip.Addr
 		e = e.Bool("aborted", true)
 	}
 	e.Msg("request")
+}
+
+// isNormal reports whether an answer is none of those that LogErrors is for.
+func isNormal(w *response) bool {
+	switch {
+	case w.status < 400, w.status == http.StatusNotFound:
+		return true
+	case w.status == http.StatusUnauthorized:
+		return w.kind == "" // it came without credentials
+	}
+	return false
 }
 
 // logPath is the path of r without what is secret in it.

@@ -216,7 +216,13 @@ func (q *request) failureBody(err error) []byte {
 	return nil
 }
 
+// logFailure tells what went wrong to whoever writes the request log: the
+// ResponseWriter, if it has a method Failed, else the logger in the context.
 func (q *request) logFailure(status int, err error) {
+	if log, ok := q.w.(interface{ Failed(error) }); ok {
+		log.Failed(err)
+		return
+	}
 	log := zerolog.Ctx(q.ctx)
 	ev := log.Debug()
 	if status >= 500 {
