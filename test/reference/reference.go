@@ -13,6 +13,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -43,7 +44,9 @@ func Handler(dir string, mode Mode, user, password string) (http.Handler, error)
 		}
 		fsys = &durable{Dir: webdav.Dir(dir), root: dir}
 	}
-	h := &webdav.Handler{FileSystem: fsys, LockSystem: webdav.NewMemLS()}
+	h := &webdav.Handler{FileSystem: fsys, LockSystem: webdav.NewMemLS(), Logger: func(r *http.Request, err error) {
+		log.Print(r.Method, " ", r.URL.Path, " ", r.Header.Get("If"), " ", err)
+	}}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u, p, _ := r.BasicAuth()
 		if u != user || subtle.ConstantTimeCompare([]byte(p), []byte(password)) != 1 {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,7 +22,7 @@ func TestMain(m *testing.M) { target.Main(m) }
 // run runs a program with a deadline and returns all it printed.
 func run(t *testing.T, limit time.Duration, dir string, env []string, name string, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	ctx, cancel := context.WithTimeout(context.Background(), limit) // t.Context() has ended when a test cleans up
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
@@ -82,6 +83,24 @@ func writeTree(t *testing.T, dir string) map[string][]byte {
 // checkTree compares the files below dir with want; nothing else may be there.
 func checkTree(t *testing.T, dir string, want map[string][]byte) {
 	t.Helper()
+	for _, p := range problems(t, dir, want) {
+		t.Error(p)
+	}
+}
+
+// checkTreeSoon is checkTree for a client that shows old sizes for a moment.
+func checkTreeSoon(t *testing.T, dir string, want map[string][]byte) {
+	t.Helper()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(10 * time.Second); len(problems(t, dir, want)) > 0 && time.Now().Before(end); {
+		<-tick.C
+	}
+	checkTree(t, dir, want)
+}
+
+func problems(t *testing.T, dir string, want map[string][]byte) (list []string) {
+	t.Helper()
 	seen := 0
 	err := filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
 		if err != nil {
@@ -96,7 +115,7 @@ func checkTree(t *testing.T, dir string, want map[string][]byte) {
 		}
 		data, ok := want[rel]
 		if !ok {
-			t.Errorf("unexpected file %q", rel)
+			list = append(list, fmt.Sprintf("unexpected file %q", rel))
 			return nil
 		}
 		seen++
@@ -105,14 +124,15 @@ func checkTree(t *testing.T, dir string, want map[string][]byte) {
 			return err
 		}
 		if !bytes.Equal(got, data) {
-			t.Errorf("%q: other bytes than were written (%d, want %d)", rel, len(got), len(data))
+			list = append(list, fmt.Sprintf("%q: other bytes than were written (%d, want %d)", rel, len(got), len(data)))
 		}
 		return nil
 	})
 	if err != nil {
-		t.Fatal(err)
+		list = append(list, err.Error())
 	}
 	if seen != len(want) {
-		t.Errorf("%d files, want %d", seen, len(want))
+		list = append(list, fmt.Sprintf("%d files, want %d", seen, len(want)))
 	}
+	return list
 }

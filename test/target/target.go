@@ -247,7 +247,7 @@ func TryStart(t testing.TB, o Options) (*Server, error) {
 	t.Cleanup(func() {
 		s.Kill()
 		if t.Failed() {
-			t.Logf("the end of the log of %s:\n%s", s.Kind, s.Log(4000))
+			t.Logf("the end of the log of %s:\n%s", s.Kind, s.Log(20000))
 		}
 		log.Close()
 		os.Remove(log.Name())
@@ -270,9 +270,9 @@ func (s *Server) waitUntilItAnswers() error {
 	for {
 		select {
 		case <-s.done:
-			return fmt.Errorf("%s ended before it answered: %v\n%s", s.Kind, s.err, s.Log(4000))
+			return fmt.Errorf("%s ended before it answered: %v\n%s", s.Kind, s.err, s.Log(20000))
 		case <-deadline:
-			return fmt.Errorf("%s gave no answer within %v\n%s", s.Kind, startLimit, s.Log(4000))
+			return fmt.Errorf("%s gave no answer within %v\n%s", s.Kind, startLimit, s.Log(20000))
 		case <-tick.C:
 			// home is there when the store is open, not only the listener.
 			resp, err := s.Do("PROPFIND", "/home/", nil, "Depth", "0")
@@ -386,7 +386,7 @@ func (s *Server) Stop() error {
 		return fmt.Errorf("%s did not stop within %v of SIGTERM", s.Kind, stopLimit)
 	}
 	if s.Kind == KeepDAV && s.err != nil {
-		return fmt.Errorf("%s stopped by SIGTERM: %w\n%s", s.Kind, s.err, s.Log(4000))
+		return fmt.Errorf("%s stopped by SIGTERM: %w\n%s", s.Kind, s.err, s.Log(20000))
 	}
 	return nil
 }
