@@ -417,9 +417,18 @@ func Fsck(t testing.TB, kind Kind, store string) error {
 // Run runs a keep-dav subcommand.
 func Run(t testing.TB, args ...string) error {
 	t.Helper()
-	out, err := exec.Command(Binary(t), args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("keep-dav %s: %w\n%s", strings.Join(args, " "), err, out)
+	_, err := Output(t, args...)
+	return err
+}
+
+// Output is Run, with what the command printed on its standard output.
+func Output(t testing.TB, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.Command(Binary(t), args...)
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("keep-dav %s: %w\n%s%s", strings.Join(args, " "), err, stdout.String(), stderr.String())
 	}
-	return nil
+	return stdout.String(), nil
 }
