@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"keepdav/keepio/internal/blockio"
 )
 
 // A file is what the spool needs of an open file. Tests put faults behind it.
@@ -19,7 +21,7 @@ type file interface {
 	Writeback(off, n int64) // starts writing out, best effort
 	Size() (size int64, links uint64, err error)
 	Close() error
-	OS() *os.File // for system calls; may be nil
+	Send(w io.Writer, off, n int64) (int64, error)
 }
 
 // A fileSystem makes files. Tests put faults behind it.
@@ -36,14 +38,20 @@ type fileSystem interface {
 type osFiles struct{}
 
 func (osFiles) Create(path string) (file, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o640)
-	return osFile{f}, full(err)
+	return openFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 }
 
-func (osFiles) Open(path string) (file, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	return osFile{f}, err
+func (osFiles) Open(path string) (file, error) { return openFile(path, os.O_RDWR) }
+
+func openFile(path string, flag int) (file, error) {
+	f, err := os.OpenFile(path, flag, 0o640)
+	if err != nil {
+		return nil, full(err)
+	}
+	return osFile{blockio.New(f)}, nil
 }
+
+func (f osFile) Truncate(size int64) error { return f.OS().Truncate(size) }
 
 func (osFiles) Remove(path string) error                  { return os.Remove(path) }
 func (osFiles) Rename(from, to string) error              { return full(os.Rename(from, to)) }
@@ -58,12 +66,10 @@ func (osFiles) SyncDir(dir string) error {
 	return full(d.Sync())
 }
 
-type osFile struct{ *os.File }
-
-func (f osFile) OS() *os.File { return f.File }
+type osFile struct{ *blockio.File }
 
 func (f osFile) WriteAt(p []byte, off int64) (int, error) {
-	n, err := f.File.WriteAt(p, off)
+	n, err := f.OS().WriteAt(p, off)
 	return n, full(err)
 }
 
@@ -81,7 +87,7 @@ func (f osFile) Writeback(off, n int64) {
 }
 
 func (f osFile) Size() (int64, uint64, error) {
-	info, err := f.Stat()
+	info, err := f.OS().Stat()
 	if err != nil {
 		return 0, 0, err
 	}
@@ -94,7 +100,7 @@ func (f osFile) Size() (int64, uint64, error) {
 
 // control calls do with the descriptor, which stays open meanwhile.
 func (f osFile) control(do func(fd int) error) error {
-	c, err := f.SyscallConn()
+	c, err := f.OS().SyscallConn()
 	if err != nil {
 		return err
 	}

@@ -249,7 +249,15 @@ func (f *memFile) Close() error {
 }
 
 func (f *memFile) Writeback(int64, int64) {}
-func (f *memFile) OS() *os.File           { return nil }
+
+func (f *memFile) Send(w io.Writer, off, n int64) (int64, error) {
+	p := make([]byte, n)
+	if _, err := f.ReadAt(p, off); err != nil {
+		return 0, err
+	}
+	wrote, err := w.Write(p)
+	return int64(wrote), err
+}
 
 // A linkStore is a store on memFiles: Adopt shares the file's node, as a link
 // does. It checks what it is told.

@@ -2,17 +2,17 @@ package dirstore
 
 import (
 	"container/list"
-	"os"
 	"sync"
 	"sync/atomic"
 
 	"keepdav/keepio"
+	"keepdav/keepio/internal/blockio"
 )
 
 // An openBlock is the open file of a block with what is known of its chunks.
 type openBlock struct {
 	hash [16]byte
-	f    *os.File
+	f    *blockio.File
 	size uint32
 	good [keepio.BlockSize / keepio.ChunkSize / 64]atomic.Uint64 // bit per chunk: has been checked
 
@@ -32,6 +32,17 @@ func (b *openBlock) checked(from, to int) bool {
 		}
 	}
 	return true
+}
+
+// checkedRun returns how many of the n bytes from off lie in chunks that have
+// been checked, up to the first that has not.
+func (b *openBlock) checkedRun(off, n int64) int64 {
+	end := off + n
+	at := off
+	for at < end && b.checked(int(at/keepio.ChunkSize), int(at/keepio.ChunkSize)) {
+		at = min(at-at%keepio.ChunkSize+keepio.ChunkSize, end)
+	}
+	return at - off
 }
 
 func (b *openBlock) setChecked(c int) { b.good[c/64].Or(1 << (c % 64)) }

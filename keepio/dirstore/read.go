@@ -8,9 +8,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"sync"
 
 	"keepdav/keepio"
+	"keepdav/keepio/internal/blockio"
 )
 
 var emptyHash = md5.Sum(nil)
@@ -77,7 +77,7 @@ func (s *Store) openFile(hash [16]byte, size uint32) (*openBlock, error) {
 		_ = f.Close()
 		return nil, err
 	}
-	b := &openBlock{hash: hash, f: f, size: uint32(info.Size())}
+	b := &openBlock{hash: hash, f: blockio.New(f), size: uint32(info.Size())}
 	if b.size == size {
 		b.sums = s.readSums(hash, size)
 	}
@@ -103,8 +103,8 @@ func (s *Store) checkWhole(b *openBlock) error {
 
 // hashFile reads all of a block and returns its sums.
 func hashFile(f io.ReaderAt, hash [16]byte, size uint32) ([]uint32, error) {
-	buf := buffers.Get().(*[bufferSize]byte)
-	defer buffers.Put(buf)
+	buf := blockio.GetBuffer()
+	defer blockio.PutBuffer(buf)
 	h := md5.New()
 	sums := make([]uint32, 0, chunks(size))
 	for off := int64(0); off < int64(size); off += keepio.ChunkSize {
@@ -120,11 +120,6 @@ func hashFile(f io.ReaderAt, hash [16]byte, size uint32) ([]uint32, error) {
 	}
 	return sums, nil
 }
-
-// bufferSize is how much of a block is read and sent at a time.
-const bufferSize = 256 << 10
-
-var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 // readChecked fills p from off, which lie within the block, and checks chunks
 // that nobody has checked. A file that fails is not kept open: there may be a
@@ -174,8 +169,8 @@ func (s *Store) readAndCheck(b *openBlock, p []byte, off int64) error {
 // does not match, the whole block is checked: that is reported.
 func (s *Store) checkChunk(b *openBlock, c int, chunk []byte, from, to int64) (whole bool, err error) {
 	if chunk == nil {
-		buf := buffers.Get().(*[bufferSize]byte)
-		defer buffers.Put(buf)
+		buf := blockio.GetBuffer()
+		defer blockio.PutBuffer(buf)
 		chunk = buf[:to-from]
 		if n, err := b.f.ReadAt(chunk, from); n < len(chunk) {
 			return false, fmt.Errorf("%w: %w", keepio.ErrCorrupt, err)
@@ -198,23 +193,38 @@ func (s *Store) WriteRange(ctx context.Context, w io.Writer, hash [16]byte, size
 		return 0, err
 	}
 	defer s.cache.release(b)
-	buf := buffers.Get().(*[bufferSize]byte)
-	defer buffers.Put(buf)
 	var done int64
 	for done < n {
 		if err := ctx.Err(); err != nil {
 			return done, err
 		}
 		at := off + done
-		p := buf[:min(n-done, bufferSize-at%keepio.ChunkSize)] // ends with a chunk
-		if err := s.readChecked(b, p, at); err != nil {
-			return done, err
+		var wrote int64
+		if k := b.checkedRun(at, n-done); k > 0 {
+			wrote, err = b.f.Send(w, at, min(k, sendStep))
+		} else {
+			wrote, err = s.sendChecking(b, w, at, n-done)
 		}
-		wrote, err := w.Write(p)
-		done += int64(wrote)
+		done += wrote
 		if err != nil {
 			return done, err
 		}
 	}
 	return done, nil
+}
+
+// sendStep is how much goes out before the context is looked at again.
+const sendStep = 16 << 20
+
+// sendChecking sends the next few chunks of a span, which it checks in memory
+// first.
+func (s *Store) sendChecking(b *openBlock, w io.Writer, off, n int64) (int64, error) {
+	buf := blockio.GetBuffer()
+	defer blockio.PutBuffer(buf)
+	p := buf[:min(n, blockio.BufferSize-off%keepio.ChunkSize)] // ends with a chunk
+	if err := s.readChecked(b, p, off); err != nil {
+		return 0, err
+	}
+	wrote, err := w.Write(p)
+	return int64(wrote), err
 }
