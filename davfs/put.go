@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -215,24 +217,17 @@ func (o *PutOptions) attr(old collfs.Attr, exists bool) collfs.Attr {
 		a = AttrChange{ModTime: &o.ModTime}.apply(a)
 	}
 	change := o.Extra
-	for _, algorithm := range []string{"MD5", "SHA1"} {
-		key := collfs.ExtraSum + algorithm
-		if _, has := old.Extra[key]; has && change[key] == "" {
-			change = withKey(change, key)
+	for key := range old.Extra {
+		if strings.HasPrefix(key, collfs.ExtraSum) && o.Extra[key] == "" {
+			if len(change) == len(o.Extra) {
+				change = make(map[string]string, len(o.Extra)+1)
+				maps.Copy(change, o.Extra)
+			}
+			change[key] = ""
 		}
 	}
 	a.Extra = changeExtra(a.Extra, change)
 	return a
-}
-
-// withKey returns a copy of m that deletes key.
-func withKey(m map[string]string, key string) map[string]string {
-	c := make(map[string]string, len(m)+1)
-	for k, v := range m {
-		c[k] = v
-	}
-	c[key] = ""
-	return c
 }
 
 // Abort implements Upload.

@@ -14,7 +14,6 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"keepdav/collfs"
@@ -116,7 +115,7 @@ func (s *spot) parent() error {
 }
 
 // info describes what is at s.
-func (s *spot) info() Info { return s.place.info(s.rec, s.path, s.node) }
+func (s *spot) info() Info { return s.place.info(&s.rec, s.path, s.node) }
 
 // key is where p says that a path of its collection lies: see Info.
 func (p *place) key(inside string) (collfs.UUID, string) {
@@ -127,7 +126,7 @@ func (p *place) key(inside string) (collfs.UUID, string) {
 }
 
 // info describes the node at a path of p's collection.
-func (p *place) info(r collfs.Record, inside string, n collfs.NodeInfo) Info {
+func (p *place) info(r *collfs.Record, inside string, n collfs.NodeInfo) Info {
 	i := Info{
 		Name: n.Name, Dir: n.Dir, Size: n.Size, ModTime: modTime(n.Attr, r.ModifiedAt), Birth: birthOf(n.Attr),
 		Attr: n.Attr, Content: n.ID, ReadOnly: !p.mayWrite(), Entries: -1,
@@ -146,7 +145,11 @@ func (p *place) info(r collfs.Record, inside string, n collfs.NodeInfo) Info {
 }
 
 func birthOf(a collfs.Attr) time.Time {
-	ns, err := strconv.ParseInt(a.Extra[collfs.ExtraBirth], 10, 64)
+	text, ok := a.Extra[collfs.ExtraBirth]
+	if !ok {
+		return time.Time{}
+	}
+	ns, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
 		return time.Time{}
 	}
@@ -445,16 +448,36 @@ func (l *dirListing) Next(infos []Info) (int, error) {
 		if n == 0 {
 			break
 		}
+		paths := l.paths(l.buf[:n])
 		for _, node := range l.buf[:n] {
-			inside := node.Name
+			size := len(l.place.path) + len(node.Name)
 			if l.place.path != "" {
-				inside = l.place.path + "/" + node.Name
+				size++
 			}
-			infos[done] = l.place.info(l.record, inside, node)
+			infos[done] = l.place.info(&l.record, paths[:size], node)
+			paths = paths[size:]
 			done++
 		}
 	}
 	return done, nil
+}
+
+// paths returns the paths of nodes one after the other, in one piece of memory.
+func (l *dirListing) paths(nodes []collfs.NodeInfo) string {
+	var b strings.Builder
+	size := 0
+	for i := range nodes {
+		size += len(l.place.path) + 1 + len(nodes[i].Name)
+	}
+	b.Grow(size)
+	for i := range nodes {
+		if l.place.path != "" {
+			b.WriteString(l.place.path)
+			b.WriteByte('/')
+		}
+		b.WriteString(nodes[i].Name)
+	}
+	return b.String()
 }
 
 func (l *dirListing) Close() { l.snap.Close() }
@@ -487,39 +510,30 @@ func (f *FS) openFile(ctx context.Context, p place) (File, error) {
 		if err != nil {
 			return nil, err
 		}
+		defer s.close() // the reader keeps the collection
 		if !s.ok {
-			defer s.close()
 			key, inside := s.key(s.path)
 			return f.openSide(ctx, key, inside)
 		}
 		r, err := s.c.OpenRead(s.path)
 		if err != nil {
-			s.close()
 			return nil, err
 		}
 		s.node = r.Info()
-		return &openFile{ctx: ctx, r: r, spot: s, info: s.info()}, nil
+		return &openFile{ctx: ctx, r: r, info: s.info()}, nil
 	}
 	return nil, collfs.ErrIsDir
 }
 
-// openFile is an open file of a collection, which it keeps loaded.
+// openFile is an open file of a collection.
 type openFile struct {
 	ctx  context.Context // of the request that it lives in, for ReadAt
 	r    *collfs.Reader
-	spot spot
 	info Info
-
-	closed sync.Once
 }
 
-func (o *openFile) Info() Info { return o.info }
-
-func (o *openFile) Close() error {
-	err := o.r.Close()
-	o.closed.Do(o.spot.close)
-	return err
-}
+func (o *openFile) Info() Info   { return o.info }
+func (o *openFile) Close() error { return o.r.Close() }
 
 func (o *openFile) ReadAt(p []byte, off int64) (int, error) { return o.r.ReadAt(o.ctx, p, off) }
 
@@ -650,6 +664,9 @@ func (f *FS) Sum(ctx context.Context, name, algorithm string) (string, error) {
 	if sum := i.Attr.Extra[collfs.ExtraSum+algorithm]; sum != "" {
 		return sum, nil
 	}
+	if sum := blockSum(file, algorithm); sum != "" {
+		return sum, nil
+	}
 	sum, err := f.site.sums.sum(ctx, sumKey{i.Content, algorithm}, func() (string, error) {
 		h := make()
 		n, err := file.WriteRange(ctx, h, 0, i.Size)
@@ -659,4 +676,21 @@ func (f *FS) Sum(ctx context.Context, name, algorithm string) (string, error) {
 		return hex.EncodeToString(h.Sum(nil)), err
 	})
 	return sum, pathError("sum", name, err)
+}
+
+// blockSum is the sum of a file that is one whole block, whose name is its MD5.
+func blockSum(file File, algorithm string) string {
+	o, ok := file.(*openFile)
+	if !ok || algorithm != "MD5" {
+		return ""
+	}
+	segs := o.r.Content().Segments
+	if len(segs) != 1 || segs[0].Block == nil {
+		return ""
+	}
+	hash, size, stored := segs[0].Block.Stored()
+	if !stored || segs[0].Off != 0 || segs[0].Len != size {
+		return ""
+	}
+	return hex.EncodeToString(hash[:])
 }

@@ -285,7 +285,7 @@ func (s *spot) check(check Check) collfs.Check {
 	return func(n collfs.NodeInfo, ok bool) error {
 		var i Info
 		if ok {
-			i = s.place.info(s.rec, s.path, n)
+			i = s.place.info(&s.rec, s.path, n)
 		}
 		if err := check(i, ok); err != nil {
 			return checkError{err}

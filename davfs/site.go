@@ -81,7 +81,6 @@ func (s *Site) notice(e collfs.Event) {
 	s.forget(e.UUID, e.Owner, e.OldOwner)
 	if e.Kind != collfs.Created {
 		// A record that moved or went takes what lies below it along.
-		s.names.drop(byID)
 		s.access.clear()
 		s.shares.clear()
 	}
@@ -89,6 +88,7 @@ func (s *Site) notice(e collfs.Event) {
 
 // forget drops the cached names of projects, after a change of their records.
 func (s *Site) forget(projects ...collfs.UUID) {
+	s.names.drop(byID)
 	for _, p := range projects {
 		if p != "" {
 			s.names.drop(p)

@@ -43,7 +43,7 @@ func (f *FS) transferNames(ctx context.Context, src, dst string, t *transfer) (c
 		return false, pathError(t.op, dst, err)
 	}
 	switch {
-	case src == dst, below(dst, src), t.move && below(src, dst):
+	case src == dst, below(dst, src), below(src, dst):
 		err = collfs.ErrIntoItself
 		if _, serr := f.stat(ctx, t.from); serr != nil {
 			return false, pathError(t.op, src, serr)
