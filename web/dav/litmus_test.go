@@ -11,10 +11,7 @@ func TestLitmusPasses(t *testing.T) {
 	if err != nil {
 		t.Skip("litmus is not installed; `make test` installs it")
 	}
-	s := newServer(t, func(c *Config) {
-		tree := newMemTree()
-		c.Session = basicSession(tree)
-	})
+	s := newServer(t)
 	cmd := exec.CommandContext(t.Context(), bin, "-k", s.url+"/home/coll/", "ann", "pw")
 	cmd.Dir = t.TempDir()
 	out, err := cmd.CombinedOutput()

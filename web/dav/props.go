@@ -345,7 +345,7 @@ func (p *propWriter) value(b []byte, s *propStep, info *davfs.Info, dirName, nam
 		if info.Dir {
 			b = append(b, "httpd/unix-directory"...)
 		} else {
-			b = append(b, contentType(info.Name)...)
+			b = append(b, davfs.ContentType(info.Name)...)
 		}
 		return append(b, "</D:getcontenttype>"...), true
 	case propETag:

@@ -58,7 +58,7 @@ func (q *request) get() error {
 		q.w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	ctype := contentType(info.Name)
+	ctype := davfs.ContentType(info.Name)
 	hd.Set("Content-Type", ctype)
 	hd.Set("X-Content-Type-Options", "nosniff")
 	hd.Set("Accept-Ranges", "bytes")
@@ -261,7 +261,7 @@ func (q *request) macName() (done bool, err error) {
 		return true, q.propfindVirtual()
 	}
 	hd := q.w.Header()
-	hd.Set("Content-Type", octetStream)
+	hd.Set("Content-Type", davfs.ContentType(""))
 	hd.Set("ETag", davfs.Info{}.ETag())
 	hd.Set("Content-Length", "0")
 	q.w.WriteHeader(http.StatusOK)

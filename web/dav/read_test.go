@@ -71,7 +71,7 @@ func TestRangesOfAFile(t *testing.T) {
 func TestHeadersOfAFile(t *testing.T) {
 	s := newServer(t)
 	s.put("/home/coll/page.html", "/home/coll/a.svg", "/home/coll/f.TXT", "/home/coll/none", "/home/coll/x.unknownext")
-	for p, want := range map[string]string{"page.html": "text/html; charset=utf-8", "a.svg": "image/svg+xml", "f.TXT": "text/plain; charset=utf-8", "none": octetStream, "x.unknownext": octetStream} {
+	for p, want := range map[string]string{"page.html": "text/html; charset=utf-8", "a.svg": "image/svg+xml", "f.TXT": "text/plain; charset=utf-8", "none": "application/octet-stream", "x.unknownext": "application/octet-stream"} {
 		a := s.want(200, "HEAD", "/home/coll/"+p, "", "")
 		if a.Header.Get("Content-Type") != want || a.Header.Get("X-Content-Type-Options") != "nosniff" || a.Header.Get("Accept-Ranges") != "bytes" {
 			t.Errorf("%s: %v", p, a.Header)

@@ -404,6 +404,11 @@ func TestCopyIntoItselfIsRefusedAtOnce(t *testing.T) {
 	if rs := s.propfind("/home/coll/A", "Depth: infinity", ""); len(rs) != 2 {
 		t.Errorf("after the refusals: %d members", len(rs))
 	}
+}
+
+func TestCopyWithoutMembersMayGoInside(t *testing.T) {
+	s := newServer(t)
+	s.put("/home/coll/A/", "/home/coll/A/f")
 	s.want(201, "COPY", "/home/coll/A", "Destination: /home/coll/A/B\nDepth: 0", "")
 }
 

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -20,6 +22,7 @@ type davServer struct {
 	url   string
 	agent string // User-Agent of the requests
 	user  string
+	bobs  string // where bob sees the collection, on a real site
 }
 
 func newServer(t *testing.T, change ...func(*Config)) *davServer {
@@ -33,12 +36,18 @@ func newServer(t *testing.T, change ...func(*Config)) *davServer {
 		Locks: locks,
 		Session: func(r *http.Request) (Session, error) {
 			user := r.Header.Get("X-User")
+			if name, _, ok := r.BasicAuth(); ok {
+				user = name
+			}
 			mount := "/home/coll"
 			if user == "bob" {
 				mount = "/shared/x"
 			}
 			return Session{FS: memFS{s.tree, mount}, User: user}, nil
 		},
+	}
+	if strings.HasPrefix(t.Name(), onTheSitePrefix) {
+		s.onSite(&conf)
 	}
 	for _, f := range change {
 		f(&conf)
@@ -49,12 +58,10 @@ func newServer(t *testing.T, change ...func(*Config)) *davServer {
 	return s
 }
 
-// basicSession sees tree at /home/coll as whoever the request names.
-func basicSession(tree *memTree) func(*http.Request) (Session, error) {
-	return func(r *http.Request) (Session, error) {
-		user, _, _ := r.BasicAuth()
-		return Session{FS: memFS{tree, "/home/coll"}, User: user}, nil
-	}
+// funcName is the name of a test.
+func funcName(f func(*testing.T)) string {
+	name := runtime.FuncForPC(reflect.ValueOf(f).Pointer()).Name()
+	return name[strings.LastIndexByte(name, '.')+1:]
 }
 
 // as is the same server asked by another client or user.
@@ -78,6 +85,7 @@ func (s *davServer) do(method, path, headers, body string) answer {
 
 func (s *davServer) doBody(method, path, headers string, body io.Reader) answer {
 	s.t.Helper()
+	path, headers = s.asBobSees(path), s.asBobSees(headers)
 	req, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, body)
 	if err != nil {
 		s.t.Fatal(err)
@@ -98,7 +106,7 @@ func (s *davServer) doBody(method, path, headers string, body io.Reader) answer 
 	if err != nil {
 		s.t.Fatalf("%s %s: read the answer: %v", method, path, err)
 	}
-	return answer{res, string(text)}
+	return answer{res, s.asTestsSay(string(text))}
 }
 
 // want sends a request and checks its status.
