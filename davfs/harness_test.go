@@ -28,45 +28,54 @@ type rig struct {
 	t       testing.TB
 	ctx     context.Context
 	catalog *memcatalog.Catalog
+	spool   *keepio.Spool
 	files   *collfs.FS
 	side    *fstest.SideStore
 	site    *davfs.Site
 	admin   collfs.User
+	change  []func(*davfs.Config)
 	*davfs.FS
 }
 
 func newRig(t testing.TB, change ...func(*davfs.Config)) *rig {
-	r := &rig{t: t, ctx: t.Context(), side: fstest.NewSideStore()}
+	r := &rig{t: t, ctx: t.Context(), side: fstest.NewSideStore(), change: change}
 	var home collfs.UUID
 	r.catalog, home = memcatalog.New()
 	r.admin = collfs.User{UUID: home, Name: "admin", FullName: "admin", Admin: true, Active: true}
 	var last atomic.Uint64
-	spool, err := keepio.OpenSpool(keepio.SpoolConfig{
+	var err error
+	r.spool, err = keepio.OpenSpool(keepio.SpoolConfig{
 		Dir: t.TempDir(), Store: new(memstore.Store), NoSync: true,
 		NextID: func() (keepio.BlockID, error) { return keepio.BlockID(last.Add(1)), nil },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.files = collfs.NewFS(collfs.Config{Catalog: r.catalog, Spool: spool, HashSeed: 7})
-	conf := davfs.Config{Files: r.files, Folders: r.catalog, Catalog: r.catalog, Side: r.side}
-	for _, f := range change {
-		f(&conf)
-	}
-	if r.site, err = davfs.NewSite(conf); err != nil {
-		t.Fatal(err)
-	}
-	r.FS = r.site.User(r.admin)
+	r.open(t)
 	t.Cleanup(func() {
 		r.site.Close()
 		if err := r.files.Close(context.Background()); err != nil {
 			t.Errorf("close files: %v", err)
 		}
-		if err := spool.Close(context.Background()); err != nil {
+		if err := r.spool.Close(context.Background()); err != nil {
 			t.Errorf("close spool: %v", err)
 		}
 	})
 	return r
+}
+
+// open makes the site over what the catalog has.
+func (r *rig) open(t testing.TB) {
+	r.files = collfs.NewFS(collfs.Config{Catalog: r.catalog, Spool: r.spool, HashSeed: 7})
+	conf := davfs.Config{Files: r.files, Folders: r.catalog, Catalog: r.catalog, Side: r.side}
+	for _, f := range r.change {
+		f(&conf)
+	}
+	var err error
+	if r.site, err = davfs.NewSite(conf); err != nil {
+		t.Fatal(err)
+	}
+	r.FS = r.site.User(r.admin)
 }
 
 // user makes another user of the site.
