@@ -34,6 +34,7 @@ type rig struct {
 	site    *davfs.Site
 	admin   collfs.User
 	change  []func(*davfs.Config)
+	fault   atomic.Pointer[error] // what commits fail with
 	*davfs.FS
 }
 
@@ -41,6 +42,12 @@ func newRig(t testing.TB, change ...func(*davfs.Config)) *rig {
 	r := &rig{t: t, ctx: t.Context(), side: fstest.NewSideStore(), change: change}
 	var home collfs.UUID
 	r.catalog, home = memcatalog.New()
+	r.catalog.Fault = func(context.Context, collfs.Tx) (o memcatalog.Outcome) {
+		if err := r.fault.Load(); err != nil {
+			o.Err = *err
+		}
+		return o
+	}
 	r.admin = collfs.User{UUID: home, Name: "admin", FullName: "admin", Admin: true, Active: true}
 	var last atomic.Uint64
 	var err error

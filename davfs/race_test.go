@@ -1,0 +1,142 @@
+package davfs_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"keepdav/collfs"
+	"keepdav/davfs"
+)
+
+// Movers carry files between collections, directories and the project itself,
+// while others turn directories into collections and back and move collections
+// between projects. Each file is somewhere, once, all the time.
+func TestConcurrentMovesLoseNothing(t *testing.T) {
+	r := newRig(t)
+	r.project(r.admin.UUID, "p")
+	r.mkdir("/home/a", "/home/a/d", "/home/b", "/home/p/c")
+	const files, movers, moves = 12, 4, 150
+	for n := range files {
+		r.put(fmt.Sprintf("/home/a/f%d", n), fmt.Sprint("content of ", n))
+	}
+	places := []string{"/home", "/home/a", "/home/a/d", "/home/b", "/home/p", "/home/p/c", "/home/wander", "/home/b/wander", "/home/a/wander", "/home/p/wander"}
+	var wg sync.WaitGroup
+	for m := range movers {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(uint64(m), 1))
+			for range moves {
+				file := fmt.Sprintf("/f%d", rnd.IntN(files))
+				src, dst := places[rnd.IntN(len(places))]+file, places[rnd.IntN(len(places))]+file
+				_, err := r.Move(r.ctx, src, dst, davfs.CopyOptions{})
+				expect(t, "move "+src+" to "+dst, err)
+			}
+		})
+	}
+	wg.Go(func() {
+		rnd := rand.New(rand.NewPCG(9, 1))
+		wanders := places[len(places)-4:]
+		_, err := r.Mkdir(r.ctx, wanders[0], davfs.AttrChange{})
+		expect(t, "mkdir", err)
+		for range moves {
+			src, dst := wanders[rnd.IntN(len(wanders))], wanders[rnd.IntN(len(wanders))]
+			_, err := r.Move(r.ctx, src, dst, davfs.CopyOptions{})
+			expect(t, "move "+src+" to "+dst, err)
+			_, err = r.SetAttr(r.ctx, "/home/b", davfs.AttrChange{Extra: map[string]string{"dav:{}n": fmt.Sprint(rnd.Int())}})
+			expect(t, "setattr", err)
+		}
+	})
+	wg.Go(func() {
+		for range moves {
+			for _, dir := range places {
+				_, err := listNames(r.ctx, r.FS, dir)
+				expect(t, "list "+dir, err)
+			}
+			_, err := r.Count(r.ctx, "/home", 1000)
+			expect(t, "count", err)
+		}
+	})
+	wg.Wait()
+	for range 2 {
+		for n := range files {
+			var at []string
+			for _, dir := range places {
+				name := fmt.Sprintf("%s/f%d", dir, n)
+				if data, err := getFile(r.ctx, r.FS, name); err == nil && data == fmt.Sprint("content of ", n) {
+					at = append(at, name)
+				}
+			}
+			if len(at) != 1 {
+				t.Errorf("file %d is at %q; want one place", n, at)
+			}
+		}
+		r.reopen(t) // and the catalog agrees
+	}
+}
+
+// expect allows what another's change explains.
+func expect(t *testing.T, what string, err error) {
+	t.Helper()
+	switch collfs.KindOf(err) {
+	case collfs.NotExist, collfs.Exist, collfs.IntoItself, collfs.NotDir, collfs.IsDir:
+	default:
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestFailedCommitIsToldAndLosesNothing(t *testing.T) {
+	r := newRig(t)
+	r.mkdir("/home/c")
+	r.put("/home/c/f", "old")
+	full := errors.New("no room")
+	r.fault.Store(&full)
+	for what, do := range map[string]func() error{
+		"put":     func() error { _, err := putFile(r.ctx, r.FS, "/home/c/g", "new"); return err },
+		"loose":   func() error { _, err := putFile(r.ctx, r.FS, "/home/l", "new"); return err },
+		"mkdir":   func() error { _, err := r.Mkdir(r.ctx, "/home/d", davfs.AttrChange{}); return err },
+		"remove":  func() error { return r.Remove(r.ctx, "/home/c", nil) },
+		"move":    func() error { _, err := r.Move(r.ctx, "/home/c", "/home/e", davfs.CopyOptions{}); return err },
+		"copy":    func() error { _, err := r.Copy(r.ctx, "/home/c", "/home/e", davfs.CopyOptions{}); return err },
+		"extract": func() error { _, err := r.Copy(r.ctx, "/home/c/f", "/home/e", davfs.CopyOptions{}); return err },
+	} {
+		if err := do(); !errors.Is(err, full) {
+			t.Errorf("%s while the catalog fails: %v; want its error", what, err)
+		}
+	}
+	r.fault.Store(nil)
+	r.want("/home/c/f", "old")
+	r.put("/home/c/h", "after")
+	r.wantGone("/home/e")
+	r.wantGone("/home/d")
+	r.reopen(t)
+	r.want("/home/c/f", "old")
+	r.want("/home/c/h", "after")
+}
+
+func TestCancelledUploadIsAborted(t *testing.T) {
+	r := newRig(t)
+	r.mkdir("/home/c")
+	ctx, cancel := context.WithCancel(r.ctx)
+	up, err := r.Put(ctx, "/home/c/f", davfs.PutOptions{Size: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := up.Write([]byte("data")); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if _, _, err := up.Commit(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Commit = %v; want context.Canceled", err)
+	}
+	up.Abort()
+	r.wantGone("/home/c/f")
+	if _, err := r.Stat(r.ctx, "/home/c"); errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
