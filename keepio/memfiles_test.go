@@ -26,6 +26,7 @@ type memFiles struct {
 	room    int64               // bytes that can still be written; negative: any
 	fault   func(op, path string) error
 	syncs   map[string]int // Datasyncs by path
+	slow    time.Duration  // how long a Datasync takes
 }
 
 type memNode struct {
@@ -223,6 +224,10 @@ func (f *memFile) Truncate(size int64) error {
 // has written nothing.
 func (f *memFile) Datasync() error {
 	f.fs.mu.Lock()
+	slow := f.fs.slow
+	f.fs.mu.Unlock()
+	time.Sleep(slow)
+	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	f.fs.syncs[f.path]++
 	if err := f.fs.failLocked("sync", f.path); err != nil {
@@ -277,6 +282,12 @@ func (s *linkStore) setFault(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fault = err
+}
+
+func (s *linkStore) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.blocks)
 }
 
 func (s *linkStore) Adopt(_ context.Context, path string, hash [16]byte, size uint32, sums []uint32) error {

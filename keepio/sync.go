@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 )
 
@@ -136,32 +137,41 @@ func (s *Spool) copyFile(old file, path string, end uint32, sums []uint32) (f fi
 	if f, err = s.fs.Create(temp); err != nil {
 		return nil, false, err
 	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = s.fs.Remove(temp)
-		}
-	}()
+	lost, err = copyBytes(f, old, end, sums)
+	if err == nil {
+		err = f.Datasync()
+	}
+	if err == nil {
+		err = s.fs.Rename(temp, path)
+	}
+	if err == nil {
+		err = s.dir.force()
+	}
+	if err != nil {
+		_ = f.Close()
+		_ = s.fs.Remove(temp)
+		return nil, lost, err
+	}
+	return f, false, nil
+}
+
+// copyBytes copies the first end bytes of old, which it compares with sums if
+// they are known.
+func copyBytes(f io.WriterAt, old io.ReaderAt, end uint32, sums []uint32) (lost bool, err error) {
 	buf := make([]byte, ChunkSize)
 	for off := uint32(0); off < end; off += ChunkSize {
 		p := buf[:min(ChunkSize, end-off)]
 		if err := readZeroFilled(old, p, int64(off)); err != nil {
-			return nil, true, fmt.Errorf("copy after a failed sync: %w", err)
+			return true, fmt.Errorf("copy: %w", err)
 		}
 		if sums != nil && Sum(p) != sums[off/ChunkSize] {
-			return nil, true, fmt.Errorf("copy after a failed sync: bytes at %d: %w", off, ErrCorrupt)
+			return true, fmt.Errorf("copy: bytes at %d: %w", off, ErrCorrupt)
 		}
 		if _, err := f.WriteAt(p, int64(off)); err != nil {
-			return nil, false, err
+			return false, err
 		}
 	}
-	if err := f.Datasync(); err != nil {
-		return nil, false, err
-	}
-	if err := s.fs.Rename(temp, path); err != nil {
-		return nil, false, err
-	}
-	return f, false, s.dir.force()
+	return false, nil
 }
 
 // newSuffix ends the name of a file that is about to replace another one.

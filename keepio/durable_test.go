@@ -1,0 +1,387 @@
+package keepio
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// openModel opens a spool on an empty file system in memory; it is closed with
+// the test.
+func openModel(t *testing.T, change func(*SpoolConfig)) *memSpool {
+	t.Helper()
+	m := openMemSpool(t, newMemFiles(), nil, change)
+	t.Cleanup(func() {
+		m.files.setFault(nil)
+		if err := m.Close(context.Background()); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return m
+}
+
+func mustAppend(t *testing.T, p interface {
+	Append(context.Context, []byte) ([]Segment, error)
+}, data []byte) []Segment {
+	t.Helper()
+	segs, err := p.Append(context.Background(), data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return segs
+}
+
+func blocksOf(segs []Segment) (blocks []*Block) {
+	for _, s := range segs {
+		blocks = append(blocks, s.Block)
+	}
+	return blocks
+}
+
+func readSegments(t *testing.T, s *Spool, segs []Segment) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	for _, seg := range segs {
+		if _, err := s.WriteRange(context.Background(), &out, seg.Block, int64(seg.Off), int64(seg.Len)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out.Bytes()
+}
+
+func mustFreeze(t *testing.T, s *Spool, segs []Segment) []Extent {
+	t.Helper()
+	extents, err := s.Freeze(blocksOf(segs))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return extents
+}
+
+// failSyncs makes the first n Datasyncs fail.
+func failSyncs(files *memFiles, n int) {
+	files.setFault(func(op, _ string) error {
+		if op == "sync" && n > 0 {
+			n--
+			return syscall.EIO
+		}
+		return nil
+	})
+}
+
+func TestAFileWhoseSyncFailedIsReplacedAndNeverSyncedAgain(t *testing.T) {
+	for _, failures := range []int{1, 2, 3} {
+		m := openModel(t, nil)
+		data := randomBytes(3*ChunkSize + 100)
+		segs := mustAppend(t, m.NewPacker("c"), data)
+		extents := mustFreeze(t, m.Spool, segs)
+		failSyncs(m.files, failures)
+		for i := range failures - 1 {
+			if err := m.Sync(context.Background(), blocksOf(segs)); !errors.Is(err, syscall.EIO) {
+				t.Fatalf("Sync %d = %v; want EIO, for the copy could not be synced either", i, err)
+			}
+		}
+		if err := m.Sync(context.Background(), blocksOf(segs)); err != nil {
+			t.Fatalf("Sync after %d failures = %v; want success by a copy", failures, err)
+		}
+		path := m.pathOf(segs[0].Block.ID())
+		if n := m.files.syncs[path]; n != 1 {
+			t.Errorf("the file was synced %d times; want once", n)
+		}
+		after := openMemSpool(t, m.files.cutPower(), m, nil)
+		for _, e := range extents {
+			if err := after.VerifyExtent(e); err != nil {
+				t.Errorf("after a loss of power: %v", err)
+			}
+		}
+		_ = after.Close(context.Background())
+		if got := readSegments(t, m.Spool, segs); !bytes.Equal(got, data) {
+			t.Error("the copy has other bytes")
+		}
+	}
+}
+
+func TestBytesLostByAFailedSyncAreNeverCalledDurable(t *testing.T) {
+	m := openModel(t, nil)
+	segs := mustAppend(t, m.NewPacker("c"), randomBytes(2*ChunkSize))
+	mustFreeze(t, m.Spool, segs)
+	failSyncs(m.files, 1)
+	path := m.pathOf(segs[0].Block.ID())
+	m.files.mu.Lock()
+	m.files.names[path].data[ChunkSize+5] ^= 1 // the kernel gave the page up
+	m.files.mu.Unlock()
+	for range 3 {
+		if err := m.Sync(context.Background(), blocksOf(segs)); !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("Sync = %v; want ErrCorrupt each time", err)
+		}
+	}
+	if err := m.Store(context.Background(), blocksOf(segs)); err == nil {
+		t.Error("Store of lost bytes succeeded")
+	}
+	if err := m.Close(context.Background()); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("Close = %v; want ErrCorrupt", err)
+	}
+}
+
+func TestFailedSyncOfTheDirectoryFailsSync(t *testing.T) {
+	m := openModel(t, nil)
+	segs := mustAppend(t, m.NewPacker("c"), randomBytes(100))
+	mustFreeze(t, m.Spool, segs)
+	m.files.setFault(func(op, _ string) error {
+		if op == "syncdir" {
+			return syscall.EIO
+		}
+		return nil
+	})
+	if err := m.Sync(context.Background(), blocksOf(segs)); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("Sync = %v; want EIO", err)
+	}
+	m.files.setFault(nil)
+	if err := m.Sync(context.Background(), blocksOf(segs)); err != nil {
+		t.Fatalf("Sync = %v", err)
+	}
+	if m.files.cutPower().names[m.pathOf(segs[0].Block.ID())] == nil {
+		t.Error("the file's name did not survive")
+	}
+}
+
+func TestConcurrentSyncsShareTheWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := openModel(t, nil)
+		p := m.NewPacker("c")
+		m.files.slow = 10 * time.Millisecond
+		began := time.Now()
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				segs, err := p.Append(context.Background(), make([]byte, 100))
+				if err == nil {
+					_, err = m.Freeze(blocksOf(segs))
+				}
+				if err == nil {
+					err = m.Sync(context.Background(), blocksOf(segs))
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(began); took > 20*time.Millisecond {
+			t.Errorf("50 syncs took as long as %d in a row; want at most 2", took/m.files.slow)
+		}
+	})
+}
+
+func TestSyncMakesNoPromiseForLaterBytes(t *testing.T) {
+	m := openModel(t, nil)
+	p := m.NewPacker("c")
+	segs := mustAppend(t, p, randomBytes(100))
+	mustFreeze(t, m.Spool, segs)
+	if err := m.Sync(context.Background(), blocksOf(segs)); err != nil {
+		t.Fatal(err)
+	}
+	path := m.pathOf(segs[0].Block.ID())
+	before := m.files.syncs[path]
+	if err := m.Sync(context.Background(), blocksOf(segs)); err != nil || m.files.syncs[path] != before {
+		t.Errorf("Sync of synced bytes = %v and synced again", err)
+	}
+	more := mustAppend(t, p, randomBytes(200))
+	mustFreeze(t, m.Spool, more)
+	if err := m.Sync(context.Background(), blocksOf(more)); err != nil || m.files.syncs[path] == before {
+		t.Errorf("Sync of new bytes = %v and did not sync", err)
+	}
+}
+
+func TestFreezeReturnsEachByteOnce(t *testing.T) {
+	m := openModel(t, nil)
+	p := m.NewPacker("c")
+	var all []Extent
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	var block *Block
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 100 {
+				segs, err := p.Append(context.Background(), randomBytes(100*i+j*7+1))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				block = segs[0].Block
+				mu.Unlock()
+				extents, err := m.Freeze(blocksOf(segs))
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				all = append(all, extents...)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	covered := map[uint32]uint32{}
+	for _, e := range all {
+		covered[e.From] = e.To
+		if err := m.VerifyExtent(e); err != nil {
+			t.Error(err)
+		}
+	}
+	at := uint32(0)
+	for range all {
+		at = covered[at]
+	}
+	if bf := block.file.Load(); at != bf.end || len(covered) != len(all) {
+		t.Errorf("%d extents cover up to %d of %d, or overlap", len(all), at, bf.end)
+	}
+}
+
+func TestOverwriteInPlaceKeepsTheSumsRight(t *testing.T) {
+	m := openModel(t, nil)
+	p := m.NewPacker("c")
+	data := randomBytes(3 * ChunkSize)
+	segs := mustAppend(t, p, data)
+	mustAppend(t, p, randomBytes(777))
+	for _, off := range []int{0, 5, ChunkSize - 3, ChunkSize + 100, 3*ChunkSize - 1} {
+		change := bytes.Repeat([]byte{byte(off) + 1}, min(100, len(data)-off))
+		if did, err := p.Overwrite(context.Background(), segs[0], uint32(off), change); !did || err != nil {
+			t.Fatalf("Overwrite at %d = %v, %v", off, did, err)
+		}
+		copy(data[off:], change)
+	}
+	for _, e := range mustFreeze(t, m.Spool, segs) {
+		if err := m.VerifyExtent(e); err != nil {
+			t.Error(err)
+		}
+	}
+	if did, err := p.Overwrite(context.Background(), segs[0], 0, []byte("late")); did || err != nil {
+		t.Errorf("Overwrite below the frozen offset = %v, %v; want false", did, err)
+	}
+	if _, err := p.Overwrite(context.Background(), segs[0], segs[0].Len-1, []byte("xx")); err == nil {
+		t.Error("Overwrite beyond the segment succeeded")
+	}
+	if err := m.Store(context.Background(), blocksOf(segs)); err != nil { // checks the sums
+		t.Error(err)
+	}
+	if got := readSegments(t, m.Spool, segs); !bytes.Equal(got, data) {
+		t.Error("other bytes after the block was stored")
+	}
+}
+
+func TestRecoverTakesUpWhatWasCommittedAndNothingElse(t *testing.T) {
+	m := openModel(t, nil)
+	p := m.NewPacker("c")
+	data := randomBytes(ChunkSize + 10)
+	segs := mustAppend(t, p, data)
+	extents := mustFreeze(t, m.Spool, segs)
+	mustAppend(t, p, []byte("not committed"))
+	st := p.NewStream()
+	other := mustAppend(t, st, []byte("not committed either"))
+	if err := m.Sync(context.Background(), blocksOf(segs)); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	again := openMemSpool(t, m.files, m, nil)
+	defer again.Close(context.Background())
+	junk := filepath.Join(again.cfg.Dir, "README")
+	if _, err := m.files.Create(junk); err != nil {
+		t.Fatal(err)
+	}
+	id := segs[0].Block.ID()
+	if err := again.Recover(context.Background(), []OpenBlock{{id, extents[0].To}}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := again.ByID(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := readSegments(t, again.Spool, []Segment{{b, 0, uint32(len(data))}}); !bytes.Equal(got, data) {
+		t.Error("other bytes after Recover")
+	}
+	if m.files.names[m.pathOf(other[0].Block.ID())] != nil || m.files.names[junk] == nil {
+		t.Error("Recover keeps a file that was not committed, or removes one that is not its own")
+	}
+	if err := again.Store(context.Background(), []*Block{b}); err != nil {
+		t.Fatal(err)
+	}
+	if _, size, ok := b.Stored(); !ok || int(size) != len(data) {
+		t.Errorf("stored %d bytes; want the %d that were committed", size, len(data))
+	}
+}
+
+func TestRecoverReportsWhatIsMissing(t *testing.T) {
+	m := openModel(t, nil)
+	good := mustAppend(t, m.NewPacker("a"), randomBytes(1000))
+	short := mustAppend(t, m.NewPacker("b"), randomBytes(1000))
+	mustFreeze(t, m.Spool, append(good, short...))
+	if err := m.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	again := openMemSpool(t, m.files, m, nil)
+	defer again.Close(context.Background())
+	err := again.Recover(context.Background(), []OpenBlock{{good[0].Block.ID(), 1000}, {short[0].Block.ID(), 2000}, {77, 10}})
+	if !errors.Is(err, ErrCorrupt) || !errors.Is(err, ErrNotFound) {
+		t.Errorf("Recover = %v; want both ErrCorrupt and ErrNotFound", err)
+	}
+	if _, err := again.ByID(good[0].Block.ID()); err != nil {
+		t.Errorf("the good file was not taken up: %v", err)
+	}
+	if m.files.names[m.pathOf(short[0].Block.ID())] == nil {
+		t.Error("the short file was removed")
+	}
+}
+
+// TestRecoverDoesNotCutABlockOfTheStore restarts after a block was given to the
+// store, but before the catalog knew: the file in the spool shares its bytes
+// with the block.
+func TestRecoverDoesNotCutABlockOfTheStore(t *testing.T) {
+	m := openModel(t, func(cfg *SpoolConfig) {
+		cfg.OnStored = func(context.Context, []Stored) error { return syscall.EIO }
+	})
+	p := m.NewPacker("c")
+	data := randomBytes(1000)
+	segs := mustAppend(t, p, data)
+	mustFreeze(t, m.Spool, segs)
+	mustAppend(t, p, []byte("aborted later"))
+	if err := m.Store(context.Background(), blocksOf(segs)); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("Store = %v; want EIO", err)
+	}
+	if err := m.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	again := openMemSpool(t, m.files, nil, func(cfg *SpoolConfig) { cfg.Dir, cfg.Store = m.cfg.Dir, m.store })
+	defer again.Close(context.Background())
+	id := segs[0].Block.ID()
+	if err := again.Recover(context.Background(), []OpenBlock{{id, 1000}}); err != nil {
+		t.Fatal(err)
+	}
+	for name, node := range m.store.blocks {
+		if len(node.data) != int(name.size) {
+			t.Errorf("block %x+%d of the store has %d bytes now", name.hash, name.size, len(node.data))
+		}
+	}
+	b, _ := again.ByID(id)
+	if got := readSegments(t, again.Spool, []Segment{{b, 0, 1000}}); !bytes.Equal(got, data) {
+		t.Error("other bytes after Recover")
+	}
+}
+
+func TestErrorsNameTheBlockFile(t *testing.T) {
+	m := openModel(t, nil)
+	m.files.setRoom(10)
+	_, err := m.NewPacker("c").Append(context.Background(), make([]byte, 100))
+	if !errors.Is(err, ErrFull) || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "block file 1") {
+		t.Errorf("Append to a full disk = %v", err)
+	}
+}
