@@ -31,6 +31,7 @@ type server struct {
 	base    string // URL of the collection that the rows work in, with a slash
 	command func(addr string) *exec.Cmd
 	built   map[string]bool // what the rows have put there already; see once
+	puts    []string        // directories of the row put_small_c8
 
 	cmd    *exec.Cmd
 	done   chan struct{}
