@@ -71,8 +71,11 @@ var modelNames = []string{"a", "b", "c", "d"}
 // model is what a collection should hold: directories end in a slash.
 type model map[string]string
 
-func (m model) isDir(p string) bool  { _, ok := m[p+"/"]; return ok || p == "" }
-func (m model) isFile(p string) bool { _, ok := m[p]; return ok && p != "" && !strings.HasSuffix(p, "/") }
+func (m model) isDir(p string) bool { _, ok := m[p+"/"]; return ok || p == "" }
+func (m model) isFile(p string) bool {
+	_, ok := m[p]
+	return ok && p != "" && !strings.HasSuffix(p, "/")
+}
 func (m model) exists(p string) bool { return m.isDir(p) || m.isFile(p) }
 
 func (m model) parentOK(p string) bool {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"keepdav/collfs"
+	"keepdav/keepio"
 )
 
 // A Catalog is a collfs.Catalog and collfs.Folders in memory.
@@ -27,6 +28,9 @@ type Catalog struct {
 
 	// Now tells the time; nil is time.Now. Set it before the catalog is used.
 	Now func() time.Time
+
+	// Blocks finds blocks for Roots. Set it before the catalog is used.
+	Blocks collfs.Blocks
 
 	mu          sync.Mutex // guards the fields below
 	seq         int64
@@ -182,6 +186,51 @@ func (c *Catalog) Load(ctx context.Context, id collfs.UUID, v int) (collfs.Recor
 		return collfs.Record{}, collfs.Saved{}, fmt.Errorf("version %d of %s: %w", v, id, fs.ErrNotExist)
 	}
 	return k.versions[i].record, k.saved(k.versions[i].n), nil
+}
+
+// Roots is collfs.Roots.
+func (c *Catalog) Roots(ctx context.Context, visit func(id collfs.UUID, current bool, s keepio.Segment) error) error {
+	type root struct {
+		id      collfs.UUID
+		current bool
+		saved   collfs.Saved
+	}
+	c.mu.Lock()
+	var all []root
+	for id, k := range c.collections {
+		all = append(all, root{id, true, k.saved(len(k.changes))})
+		for _, v := range k.versions {
+			all = append(all, root{id, false, k.saved(v.n)})
+		}
+	}
+	c.mu.Unlock()
+	for _, r := range all {
+		tree, err := collfs.Load(r.saved, c.Blocks)
+		if err != nil {
+			return fmt.Errorf("collection %s: %w", r.id, err)
+		}
+		tree.Blocks(func(s keepio.Segment) {
+			if err == nil && s.Block != nil {
+				err = visit(r.id, r.current, s)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ExpireVersions drops all versions but the present states.
+func (c *Catalog) ExpireVersions() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range c.collections {
+		k.versions = nil
+	}
 }
 
 // Watch is collfs.Catalog.

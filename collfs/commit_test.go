@@ -1,0 +1,440 @@
+package collfs_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"keepdav/collfs"
+	"keepdav/collfs/memcatalog"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestConcurrentCommitsJoin(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	c := e.open(e.fs(), e.catalog.Create(e.home, "c"))
+	first, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	e.catalog.Fault = func(context.Context, collfs.Tx) memcatalog.Outcome {
+		once.Do(func() {
+			close(first)
+			<-release
+		})
+		return memcatalog.Outcome{}
+	}
+	put(t, c, "first", "x")
+	before := e.catalog.Commits()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := c.Commit(ctx, true); err != nil {
+			t.Error(err)
+		}
+	})
+	<-first
+	const callers = 64
+	var ready sync.WaitGroup
+	ready.Add(callers)
+	for i := range callers {
+		wg.Go(func() {
+			put(t, c, fmt.Sprint(i), "x")
+			ready.Done()
+			if err := c.Commit(ctx, true); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	ready.Wait()
+	close(release)
+	wg.Wait()
+	// Those who asked while the first was under way share the second; a straggler
+	// between ready and its Commit may need one more.
+	if n := e.catalog.Commits() - before; n > 10 {
+		t.Errorf("%d commits for %d callers", n, callers+1)
+	}
+	if c.Dirty() {
+		t.Error("dirty after all commits returned nil")
+	}
+}
+
+func TestEveryCommitFailsUntilTheDataIsCommitted(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	id := e.catalog.Create(e.home, "c")
+	c := e.open(e.fs(), id)
+	down := true
+	e.catalog.Fault = func(context.Context, collfs.Tx) memcatalog.Outcome {
+		if down {
+			return memcatalog.Outcome{Err: errInjected}
+		}
+		return memcatalog.Outcome{}
+	}
+	h, _, err := c.OpenFile("f", collfs.OpenOptions{Flags: os.O_RDWR | os.O_CREATE})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.WriteAt(ctx, []byte("precious"), 0); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := h.Sync(ctx, true); !errors.Is(err, errInjected) {
+			t.Fatalf("Sync() = %v; want the failure each time", err)
+		}
+	}
+	if err := c.Err(); !errors.Is(err, errInjected) {
+		t.Errorf("Err() = %v", err)
+	}
+	if err := h.Close(ctx); !errors.Is(err, errInjected) {
+		t.Fatalf("Close() = %v; want the failure", err)
+	}
+	if got := get(t, c, "f"); got != "precious" {
+		t.Errorf("after a failed commit the file is %q", got)
+	}
+	down = false
+	commit(t, c)
+	if err := c.Err(); err != nil {
+		t.Errorf("Err() = %v after a commit", err)
+	}
+	if got := get(t, e.open(e.fs(), id), "f"); got != "precious" {
+		t.Errorf("committed: %q", got)
+	}
+}
+
+func TestLostReplyIsNotCommittedTwice(t *testing.T) {
+	for _, done := range []bool{true, false} {
+		t.Run(fmt.Sprint("done ", done), func(t *testing.T) {
+			e := newEnv(t)
+			id := e.catalog.Create(e.home, "c")
+			c := e.open(e.fs(), id)
+			put(t, c, "a", "1")
+			commit(t, c)
+			once := true
+			e.catalog.Fault = func(context.Context, collfs.Tx) memcatalog.Outcome {
+				if once {
+					once = false
+					return memcatalog.Outcome{Err: collfs.ErrUnknownOutcome, Done: done}
+				}
+				return memcatalog.Outcome{}
+			}
+			// Replayed, the rename would move the new a away.
+			if _, err := c.Rename("a", "b", collfs.CopyOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			put(t, c, "a", "2")
+			commit(t, c)
+			want := map[string]string{"a": "2", "b": "1"}
+			if got := files(t, c); !reflect.DeepEqual(got, want) {
+				t.Errorf("files = %v; want %v", got, want)
+			}
+			if got := files(t, e.open(e.fs(), id)); !reflect.DeepEqual(got, want) {
+				t.Errorf("committed = %v; want %v", got, want)
+			}
+		})
+	}
+}
+
+func TestStaleCommitMergesAndTellsOfConflicts(t *testing.T) {
+	e := newEnv(t)
+	id := e.catalog.Create(e.home, "c")
+	quiet := func(cfg *collfs.Config) { cfg.Catalog = quietCatalog{e.catalog} }
+	f1, f2 := e.fs(quiet), e.fs(quiet)
+	one, two := e.open(f1, id), e.open(f2, id)
+	var notices []collfs.Notice
+	defer f2.Subscribe(func(n collfs.Notice) {
+		if n.Conflict != "" {
+			notices = append(notices, n)
+		}
+	})()
+	put(t, one, "f", "one")
+	put(t, one, "g", "one")
+	commit(t, one)
+	put(t, two, "f", "two")
+	commit(t, two)
+	got := files(t, two)
+	if len(notices) != 1 || notices[0].Path != "f" || notices[0].Collection != id || f2.Conflicts() != 1 {
+		t.Fatalf("notices = %v", notices)
+	}
+	want := map[string]string{"f": "two", "g": "one", notices[0].Conflict: "one"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("files = %v; want %v", got, want)
+	}
+}
+
+func TestSupersededFileComesBackWhenItIsWrittenTo(t *testing.T) {
+	ctx := context.Background()
+	for _, theirs := range []string{"changed", "deleted"} {
+		t.Run(theirs, func(t *testing.T) {
+			e := newEnv(t)
+			id := e.catalog.Create(e.home, "c")
+			quiet := func(cfg *collfs.Config) { cfg.Catalog = quietCatalog{e.catalog} }
+			one, two := e.open(e.fs(quiet), id), e.open(e.fs(quiet), id)
+			put(t, one, "d", "x")
+			put(t, one, "f", "base")
+			commit(t, one)
+			if err := two.Refresh(ctx); err != nil {
+				t.Fatal(err)
+			}
+			h, _, err := two.OpenFile("f", collfs.OpenOptions{Flags: os.O_RDWR})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if theirs == "changed" {
+				put(t, one, "f", "theirs")
+			} else if err := one.Remove("f", nil); err != nil {
+				t.Fatal(err)
+			}
+			commit(t, one)
+			if err := two.Refresh(ctx); err != nil {
+				t.Fatal(err)
+			}
+			buf := make([]byte, 4)
+			if _, err := h.ReadAt(ctx, buf, 0); err != nil || string(buf) != "base" {
+				t.Errorf("handle reads %q, %v; want what it opened", buf, err)
+			}
+			if _, err := h.WriteAt(ctx, []byte("B"), 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := h.Close(ctx); err != nil {
+				t.Fatal(err)
+			}
+			got := files(t, two)
+			if got["f"] != "Base" {
+				t.Errorf("f = %q; want what was written", got["f"])
+			}
+			delete(got, "f")
+			delete(got, "d")
+			for name, content := range got {
+				if theirs != "changed" || content != "theirs" || !strings.HasSuffix(name, "~conflict~") {
+					t.Errorf("%q = %q", name, content)
+				}
+			}
+			if want := map[string]int{"changed": 1, "deleted": 0}[theirs]; len(got) != want {
+				t.Errorf("%d conflict files; want %d", len(got), want)
+			}
+		})
+	}
+}
+
+func TestChangeElsewhereShowsUp(t *testing.T) {
+	e := newEnv(t)
+	id := e.catalog.Create(e.home, "c")
+	f2 := e.fs()
+	one, two := e.open(e.fs(), id), e.open(f2, id)
+	changed := make(chan struct{}, 10)
+	defer f2.Subscribe(func(collfs.Notice) { changed <- struct{}{} })()
+	put(t, one, "f", "x")
+	commit(t, one)
+	<-changed
+	if got := get(t, two, "f"); got != "x" {
+		t.Errorf("content = %q", got)
+	}
+}
+
+func TestUnlinkedFileStaysUsableAndIsNotCommitted(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	id := e.catalog.Create(e.home, "c")
+	c := e.open(e.fs(), id)
+	put(t, c, "f", "content")
+	h, _, err := c.OpenFile("f", collfs.OpenOptions{Flags: os.O_RDWR})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Remove("f", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.WriteAt(ctx, []byte("C"), 0); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 7)
+	if _, err := h.ReadAt(ctx, buf, 0); err != nil || string(buf) != "Content" {
+		t.Errorf("read %q, %v", buf, err)
+	}
+	if err := h.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := files(t, e.open(e.fs(), id)); len(got) != 0 {
+		t.Errorf("committed %v; want nothing", got)
+	}
+}
+
+func TestReaderKeepsWhatItOpened(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	c := e.open(e.fs(), e.catalog.Create(e.home, "c"))
+	h, _, err := c.OpenFile("f", collfs.OpenOptions{Flags: os.O_RDWR | os.O_CREATE})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.WriteAt(ctx, []byte("old old"), 0); err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.OpenRead("f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := h.WriteAt(ctx, []byte("new"), 0); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if n, err := r.WriteRange(ctx, &out, 0, 7); n != 7 || err != nil || out.String() != "old old" {
+		t.Errorf("reader has %q, %v; want what it opened", out.String(), err)
+	}
+	if got := get(t, c, "f"); got != "new old" {
+		t.Errorf("file is %q", got)
+	}
+	if err := h.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOneWriteLargerThanABlock(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	id := e.catalog.Create(e.home, "c")
+	c := e.open(e.fs(), id)
+	h, _, err := c.OpenFile("big", collfs.OpenOptions{Flags: os.O_RDWR | os.O_CREATE})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := make([]byte, 70<<20)
+	for i := 0; i < len(data); i += 4096 {
+		data[i] = byte(i >> 12)
+	}
+	if n, err := h.WriteAt(ctx, data, 5); n != len(data) || err != nil {
+		t.Fatalf("WriteAt() = %d, %v", n, err)
+	}
+	if err := h.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(t, e.open(e.fs(), id), "big"); got != "\x00\x00\x00\x00\x00"+string(data) {
+		t.Error("read back something else")
+	}
+}
+
+func TestChecksDecideUnderTheLock(t *testing.T) {
+	e := newEnv(t)
+	c := e.open(e.fs(), e.catalog.Create(e.home, "c"))
+	deny := errors.New("denied")
+	info := put(t, c, "f", "x")
+	check := func(i collfs.NodeInfo, ok bool) error {
+		if !ok || i.ID != info.ID {
+			t.Errorf("check got %+v, %v", i, ok)
+		}
+		return deny
+	}
+	for name, err := range map[string]error{
+		"Remove": c.Remove("f", check),
+		"Mkdir":  func() error { _, err := c.Mkdir("f", collfs.Attr{}, check); return err }(),
+		"Rename": func() error { _, err := c.Rename("f", "g", collfs.CopyOptions{CheckSrc: check}); return err }(),
+		"Copy":   func() error { _, err := c.Copy("f", "f", collfs.CopyOptions{Check: check}); return err }(),
+	} {
+		if err != deny {
+			t.Errorf("%s = %v; want the check's error as it is", name, err)
+		}
+	}
+	if got := files(t, c); len(got) != 1 {
+		t.Errorf("files = %v", got)
+	}
+}
+
+func TestLoadsOnceAndUnloadsWhatNobodyUses(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	id := e.catalog.Create(e.home, "c")
+	other := e.catalog.Create(e.home, "other")
+	f := e.fs(func(c *collfs.Config) { c.CacheBytes = 1 })
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	seen := make(map[*collfs.Collection]bool)
+	for range 20 {
+		wg.Go(func() {
+			c, err := f.Open(ctx, id)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			seen[c] = true
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	if len(seen) != 1 {
+		t.Fatalf("%d collections for one UUID", len(seen))
+	}
+	for c := range seen {
+		put(t, c, "f", "x")
+		for range 20 {
+			c.Release()
+		}
+		if c2 := e.open(f, other); c2 == nil {
+			t.Fatal("nothing")
+		}
+		again := e.open(f, id)
+		if again != c {
+			t.Fatal("a dirty collection was unloaded")
+		}
+		commit(t, c)
+	}
+	if _, err := f.Open(ctx, "memry-4zz18-000000000000000"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Open of nothing = %v", err)
+	}
+}
+
+func TestCloseCommitsAndReports(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	id := e.catalog.Create(e.home, "c")
+	f := e.fs()
+	put(t, e.open(f, id), "f", "x")
+	if err := f.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := files(t, e.open(e.fs(), id)); len(got) != 1 {
+		t.Errorf("committed %v", got)
+	}
+	f = e.fs()
+	put(t, e.open(f, id), "g", "x")
+	e.catalog.Fault = func(context.Context, collfs.Tx) memcatalog.Outcome { return memcatalog.Outcome{Err: errInjected} }
+	if err := f.Close(ctx); !errors.Is(err, errInjected) {
+		t.Errorf("Close() = %v; want what could not be committed", err)
+	}
+}
+
+func TestOldVersionsAreReadOnly(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	id := e.catalog.Create(e.home, "c")
+	f := e.fs()
+	c := e.open(f, id)
+	put(t, c, "f", "one")
+	commit(t, c)
+	e.now.Add(int64(2 * memcatalog.VersionIdle))
+	put(t, c, "f", "two")
+	commit(t, c)
+	old, err := f.OpenVersion(ctx, id, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Release()
+	if got := get(t, old, "f"); got != "one" {
+		t.Errorf("version 1 has %q", got)
+	}
+	if err := old.Remove("f", nil); !errors.Is(err, collfs.ErrReadOnly) {
+		t.Errorf("Remove() = %v; want ErrReadOnly", err)
+	}
+	if _, err := old.NewStage(1); !errors.Is(err, collfs.ErrReadOnly) {
+		t.Errorf("NewStage() = %v; want ErrReadOnly", err)
+	}
+}

@@ -1,0 +1,212 @@
+package collfs
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// treeOf makes a tree of "path" (a directory), "path=content" (a file).
+func treeOf(t testing.TB, specs ...string) *Tree {
+	t.Helper()
+	tree := NewTree()
+	for _, s := range specs {
+		if err := tree.Apply(opOf("put " + s)); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+	return tree
+}
+
+func idOf(content string) (id ContentID) {
+	if content == "" {
+		return id
+	}
+	copy(id[:], content)
+	return id
+}
+
+// opOf reads "put path=content", "put path" (mkdir), "rm path", "mv a b",
+// "cp a b", "mode path".
+func opOf(s string) Op {
+	kind, rest, _ := strings.Cut(s, " ")
+	a, b, two := strings.Cut(rest, " ")
+	path, content, file := strings.Cut(a, "=")
+	switch kind {
+	case "put":
+		if !file {
+			return Op{Kind: OpMkdir, Path: path}
+		}
+		return Op{Kind: OpPut, Path: path, Content: Content{ID: idOf(content)}}
+	case "rm":
+		return Op{Kind: OpDelete, Path: a}
+	case "mv":
+		return Op{Kind: OpRename, Src: a, Path: b}
+	case "cp":
+		return Op{Kind: OpCopy, Src: a, Path: b}
+	case "mode":
+		return Op{Kind: OpAttr, Path: a, Attr: Attr{Mode: 0o600}}
+	}
+	panic(fmt.Sprint(s, two))
+}
+
+// changesOf applies ops to t like a collection does and returns the changes.
+func changesOf(t testing.TB, tree *Tree, specs ...string) (changes []change) {
+	t.Helper()
+	for _, s := range specs {
+		ch := change{Op: opOf(s)}
+		if n := tree.lookup(ch.Path); n != nil {
+			ch.Old, ch.was = n.id, n.attr
+			if ch.Kind == OpAttr {
+				ch.Content.ID, ch.Old = n.id, ContentID{}
+			}
+		}
+		if ch.Kind == OpRename || ch.Kind == OpCopy {
+			ch.Content.ID = tree.lookup(ch.Src).id
+		}
+		n, err := tree.apply(ch.Op)
+		if err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+		ch.node = n
+		changes = append(changes, ch)
+	}
+	return changes
+}
+
+// show lists a tree as treeOf reads it.
+func show(tree *Tree) (out []string) {
+	_ = tree.Walk(func(path string, i NodeInfo, c Content) error {
+		switch {
+		case path == "":
+		case i.Dir:
+			out = append(out, path)
+		default:
+			mode := ""
+			if i.Attr.Mode != 0 {
+				mode = fmt.Sprintf(" %o", i.Attr.Mode)
+			}
+			out = append(out, path+"="+strings.TrimRight(string(c.ID[:]), "\x00")+mode)
+		}
+		return nil
+	})
+	slices.Sort(out)
+	return out
+}
+
+const conflictAt = "~20260102-030405~conflict~"
+
+func TestMergeTable(t *testing.T) {
+	for _, tt := range []struct {
+		name               string
+		base, ours, theirs []string
+		want               []string
+		conflicts          int
+	}{
+		{name: "only theirs changed", base: []string{"f=1"}, theirs: []string{"put f=2"}, want: []string{"f=2"}},
+		{name: "only theirs added and deleted", base: []string{"f=1"}, theirs: []string{"rm f", "put g=2"}, want: []string{"g=2"}},
+		{name: "only ours changed", base: []string{"f=1"}, ours: []string{"put f=2"}, want: []string{"f=2"}},
+		{name: "only ours deleted", base: []string{"f=1", "g=1"}, ours: []string{"rm f"}, want: []string{"g=1"}},
+		{name: "disjoint", base: []string{"f=1"}, ours: []string{"put a=1"}, theirs: []string{"put b=2"}, want: []string{"a=1", "b=2", "f=1"}},
+		{name: "both changed alike", base: []string{"f=1"}, ours: []string{"put f=2"}, theirs: []string{"put f=2"}, want: []string{"f=2"}},
+		{name: "both changed", base: []string{"f=1"}, ours: []string{"put f=2"}, theirs: []string{"put f=3"}, want: []string{"f" + conflictAt + "=3", "f=2"}, conflicts: 1},
+		{name: "both added", ours: []string{"put f=2"}, theirs: []string{"put f=3"}, want: []string{"f" + conflictAt + "=3", "f=2"}, conflicts: 1},
+		{name: "ours changed twice", base: []string{"f=1"}, ours: []string{"put f=2", "put f=4"}, theirs: []string{"put f=3"}, want: []string{"f" + conflictAt + "=3", "f=4"}, conflicts: 1},
+		{name: "suffixes do not stack", base: []string{"f" + conflictAt + "=1"}, ours: []string{"put f" + conflictAt + "=2"}, theirs: []string{"put f" + conflictAt + "=3"},
+			want: []string{"f" + conflictAt + "=2", "f~20260102-030405~2~conflict~=3"}, conflicts: 1},
+		{name: "a taken conflict name", base: []string{"f=1", "f" + conflictAt + "=9"}, ours: []string{"put f=2"}, theirs: []string{"put f=3"},
+			want: []string{"f" + conflictAt + "=9", "f=2", "f~20260102-030405~2~conflict~=3"}, conflicts: 1},
+		{name: "ours deleted, theirs changed", base: []string{"f=1"}, ours: []string{"rm f"}, theirs: []string{"put f=2"}, want: []string{"f=2"}},
+		{name: "ours changed, theirs deleted", base: []string{"f=1"}, ours: []string{"put f=2"}, theirs: []string{"rm f"}, want: []string{"f=2"}},
+		{name: "both deleted", base: []string{"f=1"}, ours: []string{"rm f"}, theirs: []string{"rm f"}},
+		{name: "ours file, theirs directory", ours: []string{"put f=2"}, theirs: []string{"put f", "put f/x=1"}, want: []string{"f", "f" + conflictAt + "=2", "f/x=1"}, conflicts: 1},
+		{name: "ours directory, theirs file", ours: []string{"put f", "put f/x=1"}, theirs: []string{"put f=2"}, want: []string{"f", "f" + conflictAt + "=2", "f/x=1"}, conflicts: 1},
+		{name: "both made a directory", ours: []string{"put d", "put d/a=1"}, theirs: []string{"put d", "put d/b=2"}, want: []string{"d", "d/a=1", "d/b=2"}},
+		{name: "ours added below what theirs deleted", base: []string{"d", "d/x=1"}, ours: []string{"put d/a=1"}, theirs: []string{"rm d"}, want: []string{"d", "d/a=1"}},
+		{name: "ours deleted a directory that theirs added to", base: []string{"d", "d/x=1", "d/e", "d/e/y=1"}, ours: []string{"rm d"}, theirs: []string{"put d/new=2"}, want: []string{"d", "d/new=2"}},
+		{name: "ours deleted a directory in which theirs changed a file", base: []string{"d", "d/x=1", "d/e", "d/e/y=1"}, ours: []string{"rm d"}, theirs: []string{"put d/e/y=2"}, want: []string{"d", "d/e", "d/e/y=2"}},
+		{name: "a directory move takes what theirs put in it", base: []string{"d", "d/x=1"}, ours: []string{"mv d e"}, theirs: []string{"put d/new=2", "put d/x=3"}, want: []string{"e", "e/new=2", "e/x=3"}},
+		{name: "ours moved a file that theirs changed", base: []string{"f=1"}, ours: []string{"mv f g"}, theirs: []string{"put f=2"}, want: []string{"g=2"}},
+		{name: "ours moved a file that theirs deleted", base: []string{"f=1"}, ours: []string{"mv f g"}, theirs: []string{"rm f"}, want: []string{"g=1"}},
+		{name: "ours moved a directory that theirs deleted", base: []string{"d", "d/x=1"}, ours: []string{"mv d e"}, theirs: []string{"rm d"}, want: []string{"e", "e/x=1"}},
+		{name: "ours moved a directory that theirs moved", base: []string{"d", "d/x=1"}, ours: []string{"mv d e"}, theirs: []string{"mv d g"}, want: []string{"e", "e/x=1", "g", "g/x=1"}},
+		{name: "both moved to one name", base: []string{"f=1", "g=2"}, ours: []string{"mv f h"}, theirs: []string{"mv g h"}, want: []string{"h" + conflictAt + "=2", "h=1"}, conflicts: 1},
+		{name: "both moved the same", base: []string{"f=1"}, ours: []string{"mv f h"}, theirs: []string{"mv f h"}, want: []string{"h=1"}},
+		{name: "ours moved over a file that theirs changed", base: []string{"f=1", "g=2"}, ours: []string{"mv f g"}, theirs: []string{"put g=3"}, want: []string{"g" + conflictAt + "=3", "g=1"}, conflicts: 1},
+		{name: "ours moved over a file", base: []string{"f=1", "g=2"}, ours: []string{"mv f g"}, theirs: []string{"put x=3"}, want: []string{"g=1", "x=3"}},
+		{name: "ours moved a directory where theirs made one", base: []string{"d", "d/x=1"}, ours: []string{"mv d e"}, theirs: []string{"put e", "put e/x=2", "put e/y=3"}, want: []string{"e", "e/x" + conflictAt + "=2", "e/x=1", "e/y=3"}, conflicts: 1},
+		{name: "ours moved a file where theirs made a directory", base: []string{"f=1"}, ours: []string{"mv f e"}, theirs: []string{"put e"}, want: []string{"e", "e" + conflictAt + "=1"}, conflicts: 1},
+		{name: "moved, then changed twice, theirs deleted", base: []string{"d", "d/x=1"}, ours: []string{"mv d e", "put e/x=2", "put e/x=3"}, theirs: []string{"rm d"}, want: []string{"e", "e/x=3"}},
+		{name: "ours copied what theirs changed", base: []string{"f=1"}, ours: []string{"cp f g"}, theirs: []string{"put f=2"}, want: []string{"f=2", "g=1"}},
+		{name: "ours copied a directory", base: []string{"d", "d/x=1"}, ours: []string{"cp d e"}, theirs: []string{"put y=2"}, want: []string{"d", "d/x=1", "e", "e/x=1", "y=2"}},
+		{name: "ours copied to where theirs put", base: []string{"f=1"}, ours: []string{"cp f g"}, theirs: []string{"put g=2"}, want: []string{"f=1", "g" + conflictAt + "=2", "g=1"}, conflicts: 1},
+		{name: "attributes of what theirs left alone", base: []string{"f=1"}, ours: []string{"mode f"}, theirs: []string{"put g=2"}, want: []string{"f=1 600", "g=2"}},
+		{name: "attributes are of a content", base: []string{"f=1"}, ours: []string{"mode f"}, theirs: []string{"put f=2"}, want: []string{"f=2"}},
+		{name: "attributes of theirs stay with ours", base: []string{"f=1"}, ours: []string{"put f=2"}, theirs: []string{"mode f"}, want: []string{"f=2 600"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ours, theirs := treeOf(t, tt.base...), treeOf(t, tt.base...)
+			changes := changesOf(t, ours, tt.ours...)
+			changesOf(t, theirs, tt.theirs...)
+			again := theirs.Clone()
+			m := newMerger(theirs, time.Date(2026, 1, 2, 4, 4, 5, 0, time.FixedZone("", 3600)), changes)
+			m.replayAll(changes)
+			if m.err != nil {
+				t.Fatal(m.err)
+			}
+			slices.Sort(tt.want)
+			if got := show(theirs); !slices.Equal(got, tt.want) {
+				t.Errorf("merged: %q; want %q", got, tt.want)
+			}
+			if len(m.conflicts) != tt.conflicts {
+				t.Errorf("%d conflicts: %v; want %d", len(m.conflicts), m.conflicts, tt.conflicts)
+			}
+			for _, ch := range m.out {
+				if err := again.Apply(ch.Op); err != nil {
+					t.Fatalf("the changes of a merge do not apply: %v", err)
+				}
+			}
+			checkSame(t, "the changes of a merge make", again, theirs)
+			// A commit whose reply was lost is merged with itself: nothing must happen.
+			twice := newMerger(ours.Clone(), time.Now(), changes)
+			twice.replayAll(changes)
+			if got := show(twice.t); !slices.Equal(got, show(ours)) {
+				t.Errorf("merged with itself: %q; want %q", got, show(ours))
+			}
+		})
+	}
+}
+
+func TestMergedAttributesKeepWhatEachSideSet(t *testing.T) {
+	was := Attr{Mode: 0o644, Mtime: 1, Extra: map[string]string{"a": "1", "gone": "x", "both": "0"}}
+	ours := Attr{Mode: 0o644, Mtime: 2, Extra: map[string]string{"a": "2", "ours": "o", "both": "1"}}
+	theirs := Attr{Mode: 0o600, Mtime: 3, Extra: map[string]string{"a": "1", "gone": "x", "theirs": "t", "both": "2"}}
+	got := mergeAttr(was, ours, theirs)
+	want := Attr{Mode: 0o600, Mtime: 2, Extra: map[string]string{"a": "2", "ours": "o", "theirs": "t", "both": "1"}}
+	if !sameAttr(got, want) {
+		t.Errorf("mergeAttr() = %+v; want %+v", got, want)
+	}
+	if maps.Equal(theirs.Extra, got.Extra) {
+		t.Error("mergeAttr changed its argument")
+	}
+}
+
+func TestConflictNamesFit(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	free := func(string) bool { return false }
+	rapid.Check(t, func(rt *rapid.T) {
+		name := rapid.StringN(1, 255, 255).Draw(rt, "name")
+		got := conflictName(name, at, free)
+		if len(got) > MaxName || !strings.HasSuffix(got, conflictAt) {
+			rt.Fatalf("conflictName(%q) = %q", name, got)
+		}
+		if again := conflictName(got, at, free); again != got {
+			rt.Fatalf("conflictName(%q) = %q: stacked", got, again)
+		}
+	})
+}

@@ -1,0 +1,215 @@
+package collfs_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"reflect"
+	"testing"
+
+	"keepdav/collfs"
+	"keepdav/collfs/memcatalog"
+)
+
+// twoCollections returns collections a, with files in d, and b.
+func twoCollections(t *testing.T, e *env, f *collfs.FS) (a, b *collfs.Collection) {
+	t.Helper()
+	a, b = e.open(f, e.catalog.Create(e.home, "a")), e.open(f, e.catalog.Create(e.home, "b"))
+	if _, err := a.Mkdir("d", collfs.Attr{Mode: 0o700}, nil); err != nil {
+		t.Fatal(err)
+	}
+	put(t, a, "d/x", "x")
+	put(t, a, "d/y", "y")
+	put(t, a, "z", "z")
+	return a, b
+}
+
+var allOfA = map[string]string{"d/": "", "d/x": "x", "d/y": "y", "z": "z"}
+
+func TestMoveBetweenCollections(t *testing.T) {
+	ctx := context.Background()
+	for _, fault := range []memcatalog.Outcome{{}, {Err: collfs.ErrUnknownOutcome, Done: true}, {Err: collfs.ErrUnknownOutcome}, {Err: errInjected}} {
+		e := newEnv(t)
+		f := e.fs()
+		a, b := twoCollections(t, e, f)
+		put(t, b, "old", "old")
+		h, _, err := a.OpenFile("d/x", collfs.OpenOptions{Flags: os.O_RDWR})
+		if err != nil {
+			t.Fatal(err)
+		}
+		once := true
+		e.catalog.Fault = func(_ context.Context, tx collfs.Tx) memcatalog.Outcome {
+			if len(tx.Changes) == 2 && once {
+				once = false
+				return fault
+			}
+			return memcatalog.Outcome{}
+		}
+		created, err := f.Transfer(ctx, a, "d", b, "moved", collfs.TransferOptions{Move: true})
+		if errors.Is(fault.Err, errInjected) {
+			if !errors.Is(err, errInjected) {
+				t.Fatalf("Transfer() = %v", err)
+			}
+			if got := files(t, a); !reflect.DeepEqual(got, allOfA) {
+				t.Errorf("after a failed move the source is %v", got)
+			}
+			if err := h.Close(ctx); err != nil {
+				t.Error(err)
+			}
+			commit(t, a)
+			commit(t, b)
+			if got := files(t, e.open(e.fs(), b.UUID())); len(got) != 1 {
+				t.Errorf("after a failed move the target is %v", got)
+			}
+			continue
+		}
+		if err != nil || !created {
+			t.Fatalf("%v: Transfer() = %v, %v", fault, created, err)
+		}
+		if _, err := h.WriteAt(ctx, []byte("XX"), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Close(ctx); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range []*collfs.FS{f, e.fs()} {
+			if got, want := files(t, e.open(f, a.UUID())), (map[string]string{"z": "z"}); !reflect.DeepEqual(got, want) {
+				t.Errorf("%v: source = %v; want %v", fault, got, want)
+			}
+			want := map[string]string{"old": "old", "moved/": "", "moved/x": "XX", "moved/y": "y"}
+			if got := files(t, e.open(f, b.UUID())); !reflect.DeepEqual(got, want) {
+				t.Errorf("%v: target = %v; want %v", fault, got, want)
+			}
+		}
+		if i, _ := b.Stat("moved"); i.Attr.Mode != 0o700 {
+			t.Errorf("attributes did not come along: %+v", i)
+		}
+	}
+}
+
+func TestTransferRules(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	f := e.fs()
+	a, b := twoCollections(t, e, f)
+	put(t, b, "file", "x")
+	if _, err := b.Mkdir("full", collfs.Attr{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	put(t, b, "full/x", "x")
+	deny := errors.New("denied")
+	for _, tt := range []struct {
+		from, to string
+		o        collfs.TransferOptions
+		want     error
+	}{
+		{"nope", "x", collfs.TransferOptions{}, fs.ErrNotExist},
+		{"d", "nope/x", collfs.TransferOptions{}, fs.ErrNotExist},
+		{"d", "file", collfs.TransferOptions{}, fs.ErrExist},
+		{"d", "file", collfs.TransferOptions{CopyOptions: collfs.CopyOptions{Replace: collfs.ReplacePOSIX}}, collfs.ErrNotDir},
+		{"z", "full", collfs.TransferOptions{CopyOptions: collfs.CopyOptions{Replace: collfs.ReplacePOSIX}}, collfs.ErrIsDir},
+		{"d", "full", collfs.TransferOptions{CopyOptions: collfs.CopyOptions{Replace: collfs.ReplacePOSIX}}, collfs.ErrNotEmpty},
+		{"d", "x/../y", collfs.TransferOptions{}, collfs.ErrNameInvalid},
+		{"d", "new", collfs.TransferOptions{CopyOptions: collfs.CopyOptions{Check: func(collfs.NodeInfo, bool) error { return deny }}}, deny},
+		{"d", "new", collfs.TransferOptions{CopyOptions: collfs.CopyOptions{CheckSrc: func(collfs.NodeInfo, bool) error { return deny }}}, deny},
+		{"d", "full", collfs.TransferOptions{CopyOptions: collfs.CopyOptions{Replace: collfs.ReplaceAny}}, nil},
+		{"d", "shallow", collfs.TransferOptions{CopyOptions: collfs.CopyOptions{Shallow: true}}, nil},
+	} {
+		if _, err := f.Transfer(ctx, a, tt.from, b, tt.to, tt.o); !errors.Is(err, tt.want) {
+			t.Errorf("Transfer(%q, %q) = %v; want %v", tt.from, tt.to, err, tt.want)
+		}
+	}
+	want := map[string]string{"file": "x", "full/": "", "full/x": "x", "full/y": "y", "shallow/": ""}
+	if got := files(t, e.open(e.fs(), b.UUID())); !reflect.DeepEqual(got, want) {
+		t.Errorf("target = %v; want %v", got, want)
+	}
+}
+
+func TestSubtreeBecomesACollectionAndBack(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	f := e.fs()
+	a, b := twoCollections(t, e, f)
+	rec, err := f.Extract(ctx, a, "d", e.home, "b", collfs.TransferOptions{Move: true, Unique: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rec.Name != "b (2)" || rec.Files != 2 || rec.Bytes != 2 {
+		t.Errorf("record = %+v", rec)
+	}
+	c := e.open(f, rec.UUID)
+	if got, want := files(t, c), (map[string]string{"x": "x", "y": "y"}); !reflect.DeepEqual(got, want) {
+		t.Errorf("new collection = %v; want %v", got, want)
+	}
+	if got := files(t, a); len(got) != 1 {
+		t.Errorf("source = %v", got)
+	}
+	if _, err := f.Absorb(ctx, c, b, "back", collfs.TransferOptions{Move: true}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := files(t, b), (map[string]string{"back/": "", "back/x": "x", "back/y": "y"}); !reflect.DeepEqual(got, want) {
+		t.Errorf("target = %v; want %v", got, want)
+	}
+	if rec, err := e.catalog.Record(ctx, rec.UUID); err != nil || rec.TrashAt.IsZero() {
+		t.Errorf("the collection that was moved is not in the trash: %+v, %v", rec, err)
+	}
+	// A name that is taken fails the whole transaction.
+	if _, err := f.Extract(ctx, b, "back", e.home, "a", collfs.TransferOptions{Move: true}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("Extract() = %v; want fs.ErrExist", err)
+	}
+	if got := files(t, b); len(got) != 3 {
+		t.Errorf("source after a failed Extract = %v", got)
+	}
+}
+
+func TestRepackFreesGarbage(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	e.catalog.Blocks = e.spool
+	id := e.catalog.Create(e.home, "c")
+	f := e.fs()
+	c := e.open(f, id)
+	// Files of 64 KiB, of which every other goes: half of the block is garbage.
+	for i := range 64 {
+		put(t, c, string(rune('A'+i)), string(make([]byte, 64<<10-1))+string(rune('A'+i)))
+	}
+	commit(t, c)
+	if _, err := c.Manifest(ctx); err != nil { // stores the block
+		t.Fatal(err)
+	}
+	if _, err := c.Copy("A", "copy", collfs.CopyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for i := 1; i < 64; i += 2 {
+		if err := c.Remove(string(rune('A'+i)), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit(t, c)
+	before, err := c.PDH(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := files(t, c)
+	info, _ := c.Stat("A")
+	report, err := f.Repack(ctx, e.catalog, collfs.RepackOptions{})
+	if err != nil || report.Blocks != 1 || report.Copied != 32*64<<10 {
+		t.Fatalf("Repack() = %+v, %v", report, err)
+	}
+	if got := files(t, c); !reflect.DeepEqual(got, want) {
+		t.Error("repacking changed contents")
+	}
+	if got, _ := c.Stat("A"); got.ID != info.ID {
+		t.Error("repacking changed a content id")
+	}
+	if after, err := c.PDH(ctx); err != nil || after == before {
+		t.Errorf("PDH = %v, %v; want another than before", after, err)
+	}
+	if report, err := f.Repack(ctx, e.catalog, collfs.RepackOptions{}); err != nil || report.Blocks != 0 {
+		t.Errorf("second Repack() = %+v, %v; want nothing to do", report, err)
+	}
+	if got := files(t, e.open(e.fs(), id)); !reflect.DeepEqual(got, want) {
+		t.Error("what was committed differs")
+	}
+}
