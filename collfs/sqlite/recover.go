@@ -1,0 +1,226 @@
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"keepdav/collfs"
+	"keepdav/collfs/sqlite/journal"
+	"keepdav/keepio"
+)
+
+// recover opens the journal and brings the database up to date with it.
+func (s *Store) recover(ctx context.Context) error {
+	var entries []*entry
+	log, err := journal.Open(journal.Options{
+		Dir: filepath.Join(s.cfg.Dir, "journal"), SegmentSize: s.cfg.SegmentSize, NoSync: s.cfg.NoSync,
+	}, s.applied, func(seq uint64, payload []byte) error {
+		e, err := decode(bytes.Clone(payload))
+		if err != nil {
+			return fmt.Errorf("record %d: %w", seq, err)
+		}
+		e.seq = seq
+		entries = append(entries, e)
+		return nil
+	})
+	if errors.Is(err, keepio.ErrFull) && s.reserve.relieve(err) {
+		return s.recover(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	s.journal = log
+	kept, err := s.cut(entries)
+	if err != nil {
+		return err
+	}
+	s.writeMu.Lock()
+	defer s.writeMu.Unlock()
+	if _, err := s.writer.exec(`DELETE FROM checkpoint_part WHERE checkpoint IN (SELECT id FROM checkpoint WHERE NOT complete)`); err != nil {
+		return storageError(err)
+	}
+	if _, err := s.writer.exec(`DELETE FROM checkpoint WHERE NOT complete`); err != nil {
+		return storageError(err)
+	}
+	if len(entries) > 0 {
+		if err := s.replay(ctx, kept, entries[len(entries)-1].seq); err != nil {
+			return err
+		}
+		s.log.Info().Int("commits", len(kept)).Int("cut", len(entries)-len(kept)).Msg("brought the database up to date with the journal")
+	}
+	if err := s.checkpointLocked(ctx, "TRUNCATE"); err != nil {
+		// The journal stays as it is, and what it has from here on follows on.
+		s.log.Warn().Err(err).Msg("the journal is kept: no checkpoint of the database")
+	}
+	return nil
+}
+
+// replay applies entries, and notes that all up to last were dealt with.
+func (s *Store) replay(ctx context.Context, entries []*entry, last uint64) error {
+	if err := s.syncRecovered(entries); err != nil {
+		return err
+	}
+	for len(entries) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, size := 0, int64(0)
+		for n < len(entries) && size < maxBatch {
+			size += entries[n].size
+			n++
+		}
+		for _, e := range entries[:n] {
+			for _, ch := range e.changes {
+				e.events = append(e.events, collfs.Event{UUID: ch.collection, Kind: collfs.ContentChanged, Revision: ch.base + 1})
+			}
+		}
+		b, err := s.applyLocked(entries[:n], true)
+		if s.reserve.relieve(err) {
+			b, err = s.applyLocked(entries[:n], true)
+		}
+		if err != nil {
+			return err
+		}
+		s.applied = b.last
+		s.foldable.add(b.long)
+		entries = entries[n:]
+	}
+	if s.applied < last {
+		if _, err := s.writer.exec(`UPDATE meta SET value = ? WHERE key = 'applied'`, int64(last)); err != nil {
+			return storageError(err)
+		}
+		s.applied = last
+	}
+	return nil
+}
+
+// cut returns those of entries that can be relied on.
+//
+// A durable commit stands for all commits before it that its records have
+// joined in, for their block files were synced first. The extents of the others
+// are verified. When one is bad, then the records it changes are cut there:
+// this entry and all later ones that change them are dropped, and those that
+// put something into a project that was made by one that is dropped.
+func (s *Store) cut(entries []*entry) ([]*entry, error) {
+	trusted := make([]bool, len(entries))
+	proven := make(map[collfs.UUID]bool)
+	for i := len(entries) - 1; i >= 0; i-- {
+		e := entries[i]
+		trusted[i] = e.durable
+		for _, id := range e.members() {
+			trusted[i] = trusted[i] || proven[id]
+		}
+		if trusted[i] {
+			for _, id := range e.refs() {
+				proven[id] = true
+			}
+		}
+	}
+	cut := make(map[collfs.UUID]bool)    // changed by an entry that is dropped
+	unmade := make(map[collfs.UUID]bool) // made by one
+	kept := make([]*entry, 0, len(entries))
+	for i, e := range entries {
+		bad := error(nil)
+		for _, id := range e.members() {
+			if cut[id] {
+				bad = fmt.Errorf("it follows one of %s that was dropped", id)
+			}
+		}
+		for _, op := range e.records {
+			if unmade[op.Owner] {
+				bad = fmt.Errorf("project %s was not made", op.Owner)
+			}
+		}
+		if bad == nil && !trusted[i] {
+			var err error
+			if bad, err = s.verify(e); err != nil {
+				return nil, err
+			}
+		}
+		if bad == nil {
+			kept = append(kept, e)
+			continue
+		}
+		s.log.Warn().Err(bad).Uint64("record", e.seq).Time("at", timeOf(e.at)).Strs("of", texts(e.members())).
+			Msg("a commit that was not yet durable when power was lost is dropped")
+		for _, id := range e.members() {
+			cut[id] = true
+		}
+		for _, op := range e.records {
+			if op.Kind == collfs.CreateCollection || op.Kind == collfs.CreateProject {
+				unmade[op.UUID] = true
+			}
+		}
+	}
+	return kept, nil
+}
+
+func texts(ids []collfs.UUID) []string {
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = string(id)
+	}
+	return out
+}
+
+// verify returns what is bad about the extents of e, if anything.
+func (s *Store) verify(e *entry) (bad, err error) {
+	if s.cfg.VerifyExtent == nil {
+		return nil, nil
+	}
+	for _, ch := range e.changes {
+		for _, x := range ch.extents {
+			var stored bool
+			err := s.writer.row(`SELECT count(*) FROM blockfile WHERE id = ? AND md5 IS NOT NULL AND size >= ?`, int64(x.Block), x.To).Scan(&stored)
+			if err != nil {
+				return nil, storageError(err)
+			}
+			if stored {
+				continue // it was durable before it was stored
+			}
+			if err := s.cfg.VerifyExtent(x); err != nil {
+				return err, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
+// syncRecovered makes durable what entries rely on in block files: the process
+// that wrote them may have ended before it did.
+func (s *Store) syncRecovered(entries []*entry) error {
+	if s.cfg.NoSync {
+		return nil
+	}
+	dir := filepath.Join(s.cfg.Dir, "open")
+	seen := make(map[keepio.BlockID]bool)
+	for _, e := range entries {
+		for _, id := range e.blockIDs() {
+			if e.durable || seen[id] {
+				continue
+			}
+			seen[id] = true
+			f, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("%016x", uint64(id))), os.O_RDWR, 0)
+			if errors.Is(err, os.ErrNotExist) {
+				continue // it is stored
+			}
+			if err == nil {
+				err = errors.Join(f.Sync(), f.Close())
+			}
+			if err != nil {
+				return fmt.Errorf("block file %d: %w", id, err)
+			}
+		}
+	}
+	if len(seen) == 0 {
+		return nil
+	}
+	if err := syncDir(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"keepdav/collfs"
+	"keepdav/keepio"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeBlocks knows every block.
+type fakeBlocks struct{}
+
+func (fakeBlocks) ByID(id keepio.BlockID) (*keepio.Block, error) {
+	return keepio.NewStoredBlock([16]byte{byte(id), byte(id >> 8)}, keepio.BlockSize), nil
+}
+func (fakeBlocks) ByHash(hash [16]byte, size uint32) *keepio.Block {
+	return keepio.NewStoredBlock(hash, size)
+}
+
+func openStore(t testing.TB, cfg Config) *Store {
+	t.Helper()
+	if cfg.Dir == "" {
+		cfg.Dir = t.TempDir()
+	}
+	if cfg.SegmentSize == 0 {
+		cfg.SegmentSize = 64 << 10
+	}
+	if cfg.Reserve == 0 {
+		cfg.Reserve = -1
+	}
+	if cfg.Blocks == nil {
+		cfg.Blocks = fakeBlocks{}
+	}
+	cfg.Log = zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)
+	s, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func newUser(t testing.TB, s *Store, name string, admin bool) collfs.UUID {
+	t.Helper()
+	u, err := s.CreateUser(t.Context(), name, name, "", admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.UUID
+}
+
+func newCollection(t testing.TB, s *Store, owner collfs.UUID, name string) collfs.UUID {
+	t.Helper()
+	id := s.NewCollectionUUID()
+	_, err := s.Commit(t.Context(), collfs.Tx{Durable: true, Records: []collfs.RecordOp{{Kind: collfs.CreateCollection, UUID: id, Owner: owner, Name: name}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func mkdir(path string) []collfs.Op { return []collfs.Op{{Kind: collfs.OpMkdir, Path: path}} }
+
+func TestCommitsAreThereAfterReopening(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, Config{Dir: dir})
+	home := newUser(t, s, "ann", false)
+	id := newCollection(t, s, home, "data")
+	for i := range int64(100) {
+		recs, err := s.Commit(t.Context(), collfs.Tx{Durable: i%2 == 0, Changes: []collfs.Change{{Collection: id, Base: i, Ops: mkdir(string(rune('a'+i%26)) + string(rune('a'+i/26)))}}})
+		if err != nil || recs[0].Revision != i+1 {
+			t.Fatal(recs, err)
+		}
+	}
+	if _, err := s.Commit(t.Context(), collfs.Tx{Changes: []collfs.Change{{Collection: id, Base: 7}}}); !errors.Is(err, collfs.ErrStale) {
+		t.Error(err)
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, Config{Dir: dir})
+	rec, saved, err := s.Load(t.Context(), id, 0)
+	if err != nil || rec.Revision != 100 {
+		t.Fatal(rec, err)
+	}
+	tree, err := collfs.Load(saved, fakeBlocks{})
+	if err != nil || tree.Dirs() != 100 {
+		t.Fatal(tree, err)
+	}
+	e, err := s.Lookup(t.Context(), home, "data")
+	if err != nil || e.Collection.UUID != id {
+		t.Fatal(e, err)
+	}
+	if _, err := s.Lookup(t.Context(), home, "other"); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+func TestTokensStandForActiveUsers(t *testing.T) {
+	now := time.Now()
+	s := openStore(t, Config{Now: func() time.Time { return now }})
+	ann := newUser(t, s, "ann", false)
+	token, tok, err := s.CreateToken(t.Context(), ann, nil, "laptop", now.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, until, err := s.LookupToken(t.Context(), token)
+	if err != nil || u.UUID != ann || !until.Equal(now.Add(time.Hour)) {
+		t.Fatal(u, until, err)
+	}
+	for _, bad := range []string{"", "v2", token[:len(token)-1], token + "x", "v2/" + string(tok.UUID) + "/"} {
+		if _, _, err := s.LookupToken(t.Context(), bad); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("LookupToken(%q) = %v; want fs.ErrNotExist", bad, err)
+		}
+	}
+	if err := s.SetActive(t.Context(), ann, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.LookupToken(t.Context(), token); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("LookupToken for an inactive user = %v; want fs.ErrNotExist", err)
+	}
+	if err := s.SetActive(t.Context(), ann, true); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Hour)
+	if _, _, err := s.LookupToken(t.Context(), token); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("LookupToken of an expired token = %v; want fs.ErrNotExist", err)
+	}
+}

@@ -1,0 +1,107 @@
+package sqlite
+
+import (
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	driver "modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+
+	"keepdav/collfs"
+	"keepdav/keepio"
+)
+
+// randomString returns n random characters of those that UUIDs and tokens use.
+func randomString(n int) string {
+	const digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+	out := make([]byte, 0, n)
+	for buf := make([]byte, 64); len(out) < n; {
+		rand.Read(buf)
+		for _, b := range buf {
+			// 252 is the largest multiple of 36: each digit is as likely.
+			if b < 252 && len(out) < n {
+				out = append(out, digits[b%36])
+			}
+		}
+	}
+	return string(out)
+}
+
+func (s *Store) newUUID(kind string) collfs.UUID {
+	return collfs.UUID(s.meta.Cluster + "-" + kind + "-" + randomString(15))
+}
+
+// NewCollectionUUID returns a UUID for a new collection.
+func (s *Store) NewCollectionUUID() collfs.UUID { return s.newUUID("4zz18") }
+
+// NewProjectUUID returns a UUID for a new project.
+func (s *Store) NewProjectUUID() collfs.UUID { return s.newUUID("j7d0g") }
+
+// escapePath makes a path fit for a file: URI.
+func escapePath(path string) string {
+	return strings.ReplaceAll(url.PathEscape(path), "%2F", "/")
+}
+
+// storageError makes a full disk and storage that fails known as such.
+func storageError(err error) error {
+	var e *driver.Error
+	switch {
+	case errors.As(err, &e) && e.Code()&0xff == lib.SQLITE_FULL, errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%w: %w", keepio.ErrFull, err)
+	case errors.As(err, &e) && (e.Code()&0xff == lib.SQLITE_IOERR || e.Code()&0xff == lib.SQLITE_BUSY):
+		return fmt.Errorf("%w: %w", keepio.ErrUnavailable, err)
+	case errors.As(err, &e) && (e.Code()&0xff == lib.SQLITE_CORRUPT || e.Code()&0xff == lib.SQLITE_NOTADB):
+		return fmt.Errorf("%w: %w", keepio.ErrCorrupt, err)
+	}
+	return err
+}
+
+// isIOError reports whether SQLite failed to read, write or sync.
+func isIOError(err error) bool {
+	var e *driver.Error
+	return errors.As(err, &e) && e.Code()&0xff == lib.SQLITE_IOERR
+}
+
+// noRows makes the lack of a record known as such.
+func noRows(err error, id collfs.UUID) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return noRecord(id)
+	}
+	return err
+}
+
+// isConstraint reports whether err says that something is there already.
+func isConstraint(err error) bool {
+	var e *driver.Error
+	return errors.As(err, &e) && e.Code()&0xff == lib.SQLITE_CONSTRAINT
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// nanos is the stored form of a time, and timeOf its inverse.
+func nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func timeOf(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns)
+}

@@ -1,0 +1,109 @@
+package sqlite
+
+import (
+	"slices"
+	"sync"
+
+	"keepdav/collfs"
+)
+
+// A dispatcher tells watchers of events, in order, from one goroutine.
+type dispatcher struct {
+	s *Store
+
+	mu       sync.Mutex // guards the fields below
+	queue    []*entry   // unbounded: it holds what the applier's queue held
+	watchers []*watcher
+	closed   bool
+	wake     chan struct{}
+}
+
+type watcher struct {
+	notify func(collfs.Event)
+	from   int64 // sequence number of the last event before it watched
+
+	mu      sync.Mutex // held during notify; guards stopped
+	stopped bool
+}
+
+func (d *dispatcher) init(s *Store) { d.s, d.wake = s, make(chan struct{}, 1) }
+
+// Watch is collfs.Catalog.
+func (s *Store) Watch(notify func(collfs.Event)) (stop func()) {
+	w := &watcher{notify: notify}
+	d := &s.events
+	s.mu.Lock()
+	w.from = s.eventSeq
+	d.mu.Lock()
+	d.watchers = append(slices.Clone(d.watchers), w)
+	d.mu.Unlock()
+	s.mu.Unlock()
+	return func() {
+		d.mu.Lock()
+		d.watchers = slices.DeleteFunc(slices.Clone(d.watchers), func(x *watcher) bool { return x == w })
+		d.mu.Unlock()
+		w.mu.Lock()
+		w.stopped = true
+		w.mu.Unlock()
+	}
+}
+
+// add queues the events of an entry that was just accepted. Store.mu is held.
+func (d *dispatcher) add(e *entry) {
+	d.mu.Lock()
+	if len(d.watchers) > 0 {
+		d.queue = append(d.queue, e)
+	}
+	d.mu.Unlock()
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run tells watchers until the dispatcher is closed and all is told.
+func (d *dispatcher) run() {
+	for {
+		d.mu.Lock()
+		queue, watchers, closed := d.queue, d.watchers, d.closed
+		d.queue = nil
+		d.mu.Unlock()
+		for _, e := range queue {
+			if len(e.records) > 0 {
+				// Who is told of a record finds it. An applier that doesn't get on
+				// must not keep the news of contents back for ever.
+				_ = d.s.waitApplied(d.s.ctx, e.seq)
+			}
+			for _, ev := range e.events {
+				for _, w := range watchers {
+					w.tell(ev)
+				}
+			}
+		}
+		if len(queue) > 0 {
+			continue
+		}
+		if closed {
+			return
+		}
+		<-d.wake
+	}
+}
+
+func (w *watcher) tell(ev collfs.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.stopped && ev.Seq > w.from {
+		w.notify(ev)
+	}
+}
+
+func (d *dispatcher) close() {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
