@@ -16,13 +16,14 @@ import (
 // A davServer is a handler over one collection in memory, seen by user "ann" at
 // /home/coll and by "bob" at /shared/x, on a real connection.
 type davServer struct {
-	t     *testing.T
-	tree  *memTree
-	locks *Locks
-	url   string
-	agent string // User-Agent of the requests
-	user  string
-	bobs  string // where bob sees the collection, on a real site
+	t      *testing.T
+	tree   *memTree
+	locks  *Locks
+	url    string
+	client http.RoundTripper
+	agent  string // User-Agent of the requests
+	user   string
+	bobs   string // where bob sees the collection, on a real site
 }
 
 func newServer(t *testing.T, change ...func(*Config)) *davServer {
@@ -54,7 +55,7 @@ func newServer(t *testing.T, change ...func(*Config)) *davServer {
 	}
 	srv := httptest.NewServer(New(conf))
 	t.Cleanup(srv.Close)
-	s.url = srv.URL
+	s.url, s.client = srv.URL, srv.Client().Transport
 	return s
 }
 
@@ -97,7 +98,7 @@ func (s *davServer) doBody(method, path, headers string, body io.Reader) answer 
 			req.Header.Set(k, v)
 		}
 	}
-	res, err := http.DefaultTransport.RoundTrip(req)
+	res, err := s.client.RoundTrip(req)
 	if err != nil {
 		s.t.Fatalf("%s %s: %v", method, path, err)
 	}
