@@ -23,10 +23,11 @@ type Catalog interface {
 	// survives the end of this process and, if tx.Durable, a loss of power:
 	// whoever calls it has made durable the blocks that tx names. A change whose
 	// base is not the record's revision is ErrStale, a name that is taken
-	// fs.ErrExist. The result has the new record of each of tx.Changes. An error
-	// that matches ErrUnknownOutcome leaves open whether tx became a fact. A
-	// durable tx makes durable all that became facts before it too; it may be
-	// empty otherwise.
+	// fs.ErrExist, a change of a collection in the trash fs.ErrNotExist: who moves
+	// or removes a collection must not lose what is put into it just then. The
+	// result has the new record of each of tx.Changes. An error that matches
+	// ErrUnknownOutcome leaves open whether tx became a fact. A durable tx makes
+	// durable all that became facts before it too; it may be empty otherwise.
 	Commit(ctx context.Context, tx Tx) ([]Record, error)
 
 	// Watch calls notify for each event after it was called, in order, until

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	iofs "io/fs"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -235,7 +236,12 @@ func (f *FS) Close(ctx context.Context) error {
 	f.unwatch()
 	var errs []error
 	for _, c := range cs {
-		if err := c.Commit(ctx, true); err != nil {
+		err := c.Commit(ctx, true)
+		if errors.Is(err, iofs.ErrNotExist) { // it is in the trash; who made the changes knows that they failed
+			f.cfg.Log.Warn().Err(err).Str("collection", string(c.key.id)).Msg("changes of a collection that is gone are dropped")
+			continue
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("collection %s: %w", c.key.id, err))
 		}
 	}

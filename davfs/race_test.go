@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"path"
 	"sync"
 	"testing"
 
@@ -138,5 +139,63 @@ func TestCancelledUploadIsAborted(t *testing.T) {
 	r.wantGone("/home/c/f")
 	if _, err := r.Stat(r.ctx, "/home/c"); errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
+	}
+}
+
+// Who puts files into collections that others remove or move gets an error, or
+// the file is there, or it is in the trash with the collection it was put into
+// before that was removed.
+func TestConcurrentPutsAndRemovesTellTheTruth(t *testing.T) {
+	r := newRig(t)
+	r.mkdir("/home/b")
+	var wg sync.WaitGroup
+	const writers, puts = 4, 60
+	var mu sync.Mutex
+	acked := map[string]bool{}
+	for w := range writers {
+		wg.Go(func() {
+			for n := range puts {
+				name := fmt.Sprintf("f%d-%d", w, n)
+				_, err := putFile(r.ctx, r.FS, "/home/c/"+name, name)
+				expect(t, "put", err)
+				if err == nil {
+					mu.Lock()
+					acked[name] = true
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for n := range puts {
+			_, err := r.Mkdir(r.ctx, "/home/c", davfs.AttrChange{})
+			expect(t, "mkdir", err)
+			_, err = r.Move(r.ctx, "/home/c", fmt.Sprintf("/home/b/d%d", n), davfs.CopyOptions{})
+			expect(t, "move", err)
+		}
+	})
+	wg.Wait()
+	r.mkdir("/home/c")
+	there := map[string]int{}
+	dirs, err := listNames(r.ctx, r.FS, "/home/b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range append(dirs, "../c") {
+		files, err := listNames(r.ctx, r.FS, path.Join("/home/b", dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			there[f]++
+		}
+	}
+	if len(acked) == 0 {
+		t.Error("no put succeeded: nothing was tried")
+	}
+	for name := range acked {
+		if there[name] != 1 {
+			t.Errorf("%s, whose put succeeded, is there %d times", name, there[name])
+		}
 	}
 }

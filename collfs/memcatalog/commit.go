@@ -99,6 +99,9 @@ func (c *Catalog) apply(tx collfs.Tx) ([]collfs.Record, error) {
 		if err != nil {
 			return nil, err
 		}
+		if k.trashed != "" {
+			return nil, fmt.Errorf("collection %s is in the trash: %w", ch.Collection, fs.ErrNotExist)
+		}
 		if ch.Base != k.Revision {
 			return nil, fmt.Errorf("collection %s is at revision %d, not %d: %w", ch.Collection, k.Revision, ch.Base, collfs.ErrStale)
 		}
