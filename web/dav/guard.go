@@ -1,0 +1,181 @@
+package dav
+
+import (
+	"errors"
+
+	"keepdav/collfs"
+	"keepdav/davfs"
+)
+
+// A guard decides whether a request may change its target: conditional headers,
+// the If header and locks. It is asked before the body is read and again, by the
+// file system, when the change is made.
+type guard struct {
+	q       *request
+	place   LockPlace
+	parent  LockPlace // of a target that may have to be created
+	touch   Touch
+	headers bool // If-Match and its like are about this target
+	leaves  bool // the target leaves its parent
+	noLocks bool
+	extra   []string // tokens besides the submitted ones
+}
+
+// newGuard makes the guard of a target: what it is, or where it would be.
+func (q *request) newGuard(name string, touch Touch, info davfs.Info, exists bool) (*guard, error) {
+	g := &guard{q: q, touch: touch, headers: true}
+	if exists {
+		g.place = placeOf(&info, name)
+	} else {
+		var err error
+		if g.place, err = q.place(name); err != nil {
+			return nil, err
+		}
+	}
+	if l := q.h.conf.Locks; l != nil && l.Wide() {
+		if err := q.lookAbove(&g.place); err != nil {
+			return nil, err
+		}
+	}
+	g.parent = g.place.parent()
+	return g, nil
+}
+
+// lookAbove finds what is above the tree of p, for locks on projects.
+func (q *request) lookAbove(p *LockPlace) error {
+	for name := parentOf(p.rootName()); name != "/" && p.Above == nil; name = parentOf(p.rootName()) {
+		above, err := q.place(name)
+		if err != nil {
+			return err
+		}
+		p.Above = &above
+		p = &above
+	}
+	return nil
+}
+
+// check is a davfs.Check.
+func (g *guard) check(target davfs.Info, ok bool) error {
+	q := g.q
+	cur := Current{Exists: ok}
+	if ok {
+		cur.ETag, cur.ModTime = target.ETag(), target.ModTime
+		if target.ReadOnly {
+			return collfs.ErrReadOnly
+		}
+	}
+	if g.headers {
+		if EvalConditions(q.r.Header, q.r.Method, cur) != Proceed {
+			return collfs.ErrCondition
+		}
+		if !q.ifHolds(g.place.Name, cur.ETag) {
+			return collfs.ErrCondition
+		}
+	}
+	return g.checkLocks(ok)
+}
+
+func (g *guard) checkLocks(exists bool) error {
+	q := g.q
+	if g.noLocks || q.h.conf.Locks == nil || q.h.conf.LockMode != LocksEnforced {
+		return nil
+	}
+	tokens := q.ifh.Tokens()
+	if len(g.extra) > 0 {
+		tokens = append(g.extra, tokens...)
+	}
+	if err := q.h.conf.Locks.Require(q.user, tokens, g.place, g.touch); err != nil {
+		return err
+	}
+	if exists && !g.leaves {
+		return nil
+	}
+	return q.h.conf.Locks.Require(q.user, tokens, g.parent, TouchSelf)
+}
+
+// tagState is what the If header's conditions about a path are compared with.
+type tagState struct {
+	etag  string
+	place LockPlace
+	known bool // the place is
+}
+
+// maxTags bounds how many resources one If header may be about.
+const maxTags = 100
+
+// prepareIf looks up the resources that the If header is about, so that later
+// evaluations need no file system.
+func (q *request) prepareIf(own string) error {
+	if q.ifh == nil || q.tags != nil {
+		return nil
+	}
+	q.tags = map[string]tagState{}
+	paths := []string{own}
+	for _, l := range q.ifh.lists {
+		if p, ok := q.resolveTag(l.tag); l.tagged && ok {
+			paths = append(paths, p)
+		}
+	}
+	for _, p := range paths {
+		if _, ok := q.tags[p]; ok {
+			continue
+		}
+		if len(q.tags) == maxTags {
+			return errBadIf
+		}
+		var s tagState
+		if info, ok, err := q.stat(p); err != nil && !errors.Is(err, collfs.ErrNotDir) {
+			return err
+		} else if ok {
+			s.etag = info.ETag()
+		}
+		var err error
+		s.place, err = q.place(p)
+		s.known = err == nil
+		q.tags[p] = s
+	}
+	return nil
+}
+
+func (q *request) resolveTag(tag string) (string, bool) {
+	p, err := ParseDestination(tag, q.h.conf.Prefix)
+	if err != nil {
+		return "", false
+	}
+	if q.quirks.Windows {
+		p.Name = fromWindowsPath(p.Name)
+	}
+	return p.Name, true
+}
+
+// ifHolds evaluates the If header for a request to name, whose entity tag is
+// etag at this moment. It calls no file system.
+func (q *request) ifHolds(name, etag string) bool {
+	return q.ifh.Eval(name, q.resolveTag, ifState{q, name, etag})
+}
+
+type ifState struct {
+	q    *request
+	name string
+	etag string
+}
+
+func (s ifState) CurrentETag(path string) string {
+	if path == s.name {
+		return s.etag
+	}
+	return s.q.tags[path].etag
+}
+
+func (s ifState) TokenCovers(token, path string) bool {
+	st := s.q.tags[path]
+	return st.known && s.q.h.conf.Locks != nil && s.q.h.conf.Locks.TokenCovers(token, st.place)
+}
+
+// preflight asks the guard of the request's own target before anything is done.
+func (q *request) preflight(g *guard, info davfs.Info, exists bool) error {
+	if err := q.prepareIf(g.place.Name); err != nil {
+		return err
+	}
+	return g.check(info, exists)
+}

@@ -1,0 +1,167 @@
+package dav
+
+import (
+	"container/heap"
+	"context"
+	"slices"
+	"strings"
+	"time"
+)
+
+// coversLocked reports whether e covers p. m.mu must be held.
+func (m *Locks) coversLocked(e *lockEntry, p LockPlace) bool {
+	found := false
+	m.coveringLocked(p, func(c *lockEntry) bool {
+		found = c == e
+		return !found
+	})
+	return found
+}
+
+// coveringLocked calls f for each live lock that covers p: those on p, and those
+// of infinite depth above it. f returns false to stop. m.mu must be held.
+func (m *Locks) coveringLocked(p LockPlace, f func(*lockEntry) bool) {
+	if len(m.tokens) == 0 {
+		return
+	}
+	now := time.Now()
+	visit := func(tree, path string, self bool) bool {
+		es, _ := m.places.Get(placeKey(tree, path))
+		for _, e := range es {
+			if (self || e.Infinite) && e.Expires.After(now) && !f(e) {
+				return false
+			}
+		}
+		return true
+	}
+	chain := func(tree, path string, self bool) bool {
+		for {
+			if !visit(tree, path, self) {
+				return false
+			}
+			if path == "/" {
+				return true
+			}
+			path, self = parentOf(path), false
+		}
+	}
+	more := chain(p.Tree, p.Path, true)
+	for a := p.Above; a != nil && more; a = a.Above {
+		more = chain(a.Tree, a.Path, false)
+	}
+}
+
+// belowLocked calls f for each live lock strictly below p. m.mu must be held,
+// and f must not change the table.
+func (m *Locks) belowLocked(p LockPlace, f func(*lockEntry) bool) {
+	if len(m.tokens) == 0 {
+		return
+	}
+	now := time.Now()
+	more := true
+	visit := func(es []*lockEntry) bool {
+		for _, e := range es {
+			if more = !e.Expires.After(now) || f(e); !more {
+				break
+			}
+		}
+		return more
+	}
+	key := placeKey(p.Tree, p.Path)
+	m.places.Ascend(key, func(k string, es []*lockEntry) bool {
+		return strings.HasPrefix(k, key) && (k == key || visit(es))
+	})
+	if more {
+		visit(m.inside[key])
+	}
+}
+
+func (m *Locks) addLocked(e *lockEntry) {
+	m.tokens[e.Token] = e
+	m.count.Add(1)
+	m.perUser[e.User]++
+	if !e.Place.inCollection() {
+		m.wide.Add(1)
+	}
+	key := placeKey(e.Place.Tree, e.Place.Path)
+	es, _ := m.places.Get(key)
+	m.places.Set(key, append(slices.Clip(es), e))
+	for a := e.Place.Above; a != nil; a = a.Above {
+		key := placeKey(a.Tree, a.Path)
+		m.inside[key] = append(m.inside[key], e)
+	}
+	heap.Push(&m.expiry, e)
+}
+
+func (m *Locks) dropLocked(e *lockEntry) {
+	if m.tokens[e.Token] != e {
+		return
+	}
+	delete(m.tokens, e.Token)
+	m.count.Add(-1)
+	if m.perUser[e.User]--; m.perUser[e.User] == 0 {
+		delete(m.perUser, e.User)
+	}
+	if !e.Place.inCollection() {
+		m.wide.Add(-1)
+	}
+	isE := func(x *lockEntry) bool { return x == e }
+	key := placeKey(e.Place.Tree, e.Place.Path)
+	if es, _ := m.places.Get(key); len(es) > 1 {
+		m.places.Set(key, slices.DeleteFunc(slices.Clone(es), isE))
+	} else {
+		m.places.Delete(key)
+	}
+	for a := e.Place.Above; a != nil; a = a.Above {
+		key := placeKey(a.Tree, a.Path)
+		if m.inside[key] = slices.DeleteFunc(m.inside[key], isE); len(m.inside[key]) == 0 {
+			delete(m.inside, key)
+		}
+	}
+	heap.Remove(&m.expiry, e.heapIndex)
+}
+
+// expireLocked takes out the locks whose time is over. The caller forgets them
+// in the store after releasing m.mu.
+func (m *Locks) expireLocked() (dead []*lockEntry) {
+	now := time.Now()
+	for len(m.expiry) > 0 && !m.expiry[0].Expires.After(now) {
+		e := m.expiry[0]
+		m.dropLocked(e)
+		dead = append(dead, e)
+	}
+	return dead
+}
+
+// forget removes locks from the store. A failure is harmless: they are out of
+// the table, and what the store still has expires by itself.
+func (m *Locks) forget(ctx context.Context, dead []*lockEntry) {
+	if m.conf.Store == nil {
+		return
+	}
+	for _, e := range dead {
+		_ = m.conf.Store.Remove(context.WithoutCancel(ctx), e.Token)
+	}
+}
+
+// lockHeap is a container/heap of locks by expiry.
+type lockHeap []*lockEntry
+
+func (h lockHeap) Len() int           { return len(h) }
+func (h lockHeap) Less(i, j int) bool { return h[i].Expires.Before(h[j].Expires) }
+func (h lockHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].heapIndex, h[j].heapIndex = i, j
+}
+func (h *lockHeap) Push(x any) {
+	e := x.(*lockEntry)
+	e.heapIndex = len(*h)
+	*h = append(*h, e)
+}
+func (h *lockHeap) Pop() any {
+	old := *h
+	e := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return e
+}

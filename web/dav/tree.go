@@ -1,0 +1,184 @@
+package dav
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"strings"
+
+	"keepdav/collfs"
+	"keepdav/davfs"
+)
+
+func (q *request) delete() error {
+	info, err := q.fs.Stat(q.ctx, q.path.Name)
+	if err != nil {
+		return err
+	}
+	if q.path.Name == "/" {
+		return fail(http.StatusForbidden, collfs.ErrReadOnly)
+	}
+	if q.path.Slash && !info.Dir {
+		return fs.ErrNotExist
+	}
+	g, err := q.newGuard(q.path.Name, TouchTree, info, true)
+	if err != nil {
+		return err
+	}
+	g.leaves = true
+	if d, err := ParseDepth(q.r.Header.Get("Depth")); err != nil || info.Dir && d != DepthMissing && d != DepthInfinity {
+		return errBadHeader
+	}
+	if err := q.preflight(g, info, true); err != nil {
+		return err
+	}
+	if err := q.fs.Remove(q.ctx, q.path.Name, g.check); err != nil {
+		return err
+	}
+	if q.h.conf.Locks != nil {
+		q.h.conf.Locks.Gone(q.ctx, g.place)
+	}
+	q.created(false)
+	return nil
+}
+
+func (q *request) mkcol() error {
+	if q.r.ContentLength != 0 {
+		// A body of unknown length may turn out to be none.
+		if n, _ := io.ReadFull(q.r.Body, make([]byte, 1)); q.r.ContentLength > 0 || n > 0 {
+			return fail(http.StatusUnsupportedMediaType, nil)
+		}
+	}
+	info, exists, err := q.stat(q.path.Name)
+	switch {
+	case err != nil:
+		return noParent(err)
+	case exists && info.Dir:
+		return q.notAllowed(allowDir)
+	case exists:
+		return q.notAllowed(allowFile)
+	}
+	g, err := q.newGuard(q.path.Name, TouchSelf, info, exists)
+	if err != nil {
+		return noParent(err)
+	}
+	if err := q.preflight(g, info, exists); err != nil {
+		return err
+	}
+	attr := davfs.AttrChange{Check: g.check}
+	t, hasMtime, err := ParseOCMtime(q.r.Header.Get("X-OC-Mtime"))
+	if err != nil {
+		return err
+	}
+	if hasMtime {
+		attr.ModTime = &t
+	}
+	switch _, err = q.fs.Mkdir(q.ctx, q.path.Name, attr); {
+	case errors.Is(err, fs.ErrExist):
+		return q.notAllowed(allowAny)
+	case err != nil:
+		return noParent(err)
+	}
+	if hasMtime {
+		q.w.Header().Set("X-OC-Mtime", "accepted")
+	}
+	q.created(true)
+	return nil
+}
+
+func (q *request) copyMove() error {
+	move := q.r.Method == "MOVE"
+	dest, err := ParseDestination(q.r.Header.Get("Destination"), q.h.conf.Prefix)
+	if errors.Is(err, errOutside) {
+		return fail(http.StatusForbidden, err)
+	} else if err != nil {
+		return err
+	}
+	src, dst := q.path.Name, dest.Name
+	if q.quirks.Windows {
+		dst = q.windowsPath(dst)
+		if strings.EqualFold(src, dst) {
+			// A rename that only changes case must not find its source again.
+			q.ctx = q.r.Context()
+		}
+	}
+	overwrite, err := ParseOverwrite(q.r.Header.Get("Overwrite"))
+	if err != nil {
+		return err
+	}
+	depth, err := ParseDepth(q.r.Header.Get("Depth"))
+	if err != nil || depth == Depth1 {
+		return errBadHeader
+	}
+
+	info, err := q.fs.Stat(q.ctx, src)
+	if err != nil {
+		return err
+	}
+	if move && info.Dir && depth == Depth0 {
+		return errBadHeader
+	}
+	shallow := !move && info.Dir && depth == Depth0
+	switch {
+	case src == "/" && move || dst == "/":
+		return fail(http.StatusForbidden, collfs.ErrReadOnly)
+	case src == dst, within(src, dst), within(dst, src) && info.Dir && !shallow:
+		return fail(http.StatusForbidden, collfs.ErrIntoItself)
+	}
+
+	srcGuard, err := q.newGuard(src, TouchTree, info, true)
+	if err != nil {
+		return err
+	}
+	srcGuard.leaves, srcGuard.noLocks = move, !move
+	target, exists, err := q.stat(dst)
+	if err != nil {
+		return noParent(err)
+	}
+	dstGuard, err := q.newGuard(dst, TouchTree, target, exists)
+	if err != nil {
+		return noParent(err)
+	}
+	dstGuard.headers = false
+	if err := q.preflightSource(srcGuard, info); err != nil {
+		return err
+	}
+	if exists && !overwrite {
+		return fail(http.StatusPreconditionFailed, fs.ErrExist)
+	}
+	if err := dstGuard.check(target, exists); err != nil {
+		return err
+	}
+
+	o := davfs.CopyOptions{Overwrite: overwrite, Shallow: shallow, Check: dstGuard.check}
+	var created bool
+	if move {
+		o.CheckSrc = srcGuard.check
+		created, err = q.fs.Move(q.ctx, src, dst, o)
+	} else {
+		created, err = q.fs.Copy(q.ctx, src, dst, o)
+	}
+	if err != nil {
+		return noParent(err)
+	}
+	if l := q.h.conf.Locks; l != nil {
+		if move {
+			l.Gone(q.ctx, srcGuard.place)
+		}
+		if !created {
+			l.Replaced(q.ctx, dstGuard.place)
+		}
+	}
+	q.created(created)
+	return nil
+}
+
+// preflightSource checks the source of a COPY or MOVE. A copy reads it, so it
+// may be read-only.
+func (q *request) preflightSource(g *guard, info davfs.Info) error {
+	if q.r.Method == "COPY" {
+		info.ReadOnly = false
+	}
+	return q.preflight(g, info, true)
+}
