@@ -427,3 +427,39 @@ func TestProppatchIsAllOrNothing(t *testing.T) {
 	}
 	s.want(404, "PROPPATCH", "/home/coll/none", "", patchXML(`<Z:a xmlns:Z="z">1</Z:a>`))
 }
+
+func TestChecksumsAreVerifiedAndKept(t *testing.T) {
+	s := newServer(t)
+	md5 := "XUFAKrxLKna5cZ2REBfFkg==" // of "hello"
+	s.want(201, "PUT", "/home/coll/f", "Content-MD5: "+md5, "hello")
+	if got := s.props("/home/coll/f", "o:checksums")["checksums"]; !strings.Contains(got, "MD5:5d41402abc4b2a76b9719d911017c592") {
+		t.Errorf("checksums = %s", got)
+	}
+	s.want(400, "PUT", "/home/coll/f", "Content-MD5: "+md5, "other")
+	s.want(400, "PUT", "/home/coll/f", "Content-MD5: junk", "hello")
+	s.want(204, "PUT", "/home/coll/f", "OC-Checksum: ADLER32:00 SHA256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", "hello")
+	s.want(400, "PUT", "/home/coll/f", "OC-Checksum: SHA256:00", "hello")
+	// A part changes the content, so what was known of it is gone.
+	s.want(204, "PUT", "/home/coll/f", "Content-MD5: "+md5, "hello")
+	s.want(204, "PATCH", "/home/coll/f", "Content-Type: application/x-sabredav-partialupdate\nX-Update-Range: append", "!")
+	if got := s.props("/home/coll/f", "o:checksums")["checksums"]; strings.Contains(got, "5d41402abc4b2a76b9719d911017c592") {
+		t.Errorf("checksums of a changed file = %s", got)
+	}
+}
+
+func TestWindowsFoldersWithForbiddenNamesWork(t *testing.T) {
+	s := newServer(t)
+	s.put("/home/coll/a%3F/", "/home/coll/a%3F/x%7C")
+	win := s.as("ann", windowsUA)
+	rs := win.propfind("/home/coll/", "Depth: infinity", "")
+	if len(rs) != 3 || rs[2].Href != "/home/coll/a%EF%80%BF/x%EF%81%BC" {
+		t.Fatalf("listing: %+v", rs)
+	}
+	for _, r := range rs {
+		if f := found(win.propfind(r.Href, "Depth: 0", "")[0]); len(f) == 0 {
+			t.Errorf("PROPFIND %s: nothing", r.Href)
+		}
+	}
+	win.want(201, "MOVE", rs[2].Href, "Destination: /home/coll/a%EF%80%BF/y%EF%80%BA", "")
+	s.want(200, "GET", "/home/coll/a%3F/y%3A", "", "")
+}

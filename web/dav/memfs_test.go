@@ -25,7 +25,9 @@ type memTree struct {
 	mu           sync.Mutex          // guards the nodes
 	nodes        map[string]*memNode // by path inside the collection, "" the root
 	readOnly     bool
-	failOpen     error // what Open and Put fail with
+	failList     map[string]error // what List of these paths fails with
+	failNext     error            // what Listing.Next fails with
+	failOpen     error            // what Open and Put fail with
 	avail        int64
 	closed       func() // called by File.Close
 	opens        int
@@ -153,6 +155,11 @@ func (l *memListing) Next(out []davfs.Info) (int, error) {
 }
 func (l *memListing) Close() {}
 
+type brokenListing struct{ err error }
+
+func (l brokenListing) Next([]davfs.Info) (int, error) { return 0, l.err }
+func (l brokenListing) Close()                         {}
+
 func (m memFS) List(_ context.Context, name string) (davfs.Listing, error) {
 	p, in, err := m.locate(name)
 	if err != nil {
@@ -169,6 +176,12 @@ func (m memFS) List(_ context.Context, name string) (davfs.Listing, error) {
 	}
 	m.t.mu.Lock()
 	defer m.t.mu.Unlock()
+	if err := m.t.failList[p]; err != nil {
+		return nil, pathErr("list", name, err)
+	}
+	if m.t.failNext != nil {
+		return brokenListing{m.t.failNext}, nil
+	}
 	if n := m.t.nodes[p]; n == nil {
 		return nil, pathErr("list", name, fs.ErrNotExist)
 	} else if !n.dir {
@@ -347,7 +360,9 @@ func (m memFS) WriteAt(_ context.Context, name string, off, n int64, body io.Rea
 	next := make([]byte, max(int64(len(old.data)), off+n))
 	copy(next, old.data)
 	copy(next[off:], data)
-	m.t.nodes[p] = &memNode{data: next, attr: old.attr, mtime: memTime}
+	attr := old.attr
+	attr.Extra = mergeExtra(attr.Extra, map[string]string{collfs.ExtraSum + "MD5": "", collfs.ExtraSum + "SHA1": ""})
+	m.t.nodes[p] = &memNode{data: next, attr: attr, mtime: memTime}
 	i, _ := m.t.infoLocked(p, name)
 	return i, nil
 }

@@ -553,3 +553,53 @@ func TestUnknownMethodsAreNamedTheKnown(t *testing.T) {
 	adv.lock(201, "/home/coll/f", "", exclusiveXML)
 	adv.as("bob", "").want(204, "PUT", "/shared/x/f", "", "x")
 }
+
+func TestUploadThatCannotFitIsRefusedAtOnce(t *testing.T) {
+	s := newServer(t)
+	s.tree.avail = 20 << 20
+	for _, h := range []string{"Content-Length: 30000000", "X-Expected-Entity-Length: 30000000\nTransfer-Encoding: chunked"} {
+		c := s.raw("PUT /home/coll/f HTTP/1.1\nHost: h\nX-User: ann\nExpect: 100-continue\n" + h + "\n\n")
+		if res, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || res.StatusCode != 507 {
+			t.Errorf("PUT of 30 MB into 20 MiB = %v, %v", res, err)
+		}
+	}
+	s.want(201, "PUT", "/home/coll/f", "", "small")
+	s.want(400, "PUT", "/home/coll/f", "X-OC-Mtime: yesterday", "x")
+}
+
+func TestMemberThatCannotBeListedSaysSo(t *testing.T) {
+	s := newServer(t)
+	s.put("/home/coll/a/", "/home/coll/a/f", "/home/coll/b/", "/home/coll/b/f", "/home/coll/c/", "/home/coll/c/f")
+	s.tree.failList = map[string]error{"b": keepio.ErrCorrupt, "c": fs.ErrNotExist}
+	rs := s.propfind("/home/coll/", "Depth: infinity", "")
+	var got []string
+	for _, r := range rs {
+		got = append(got, r.Href+" "+r.Status)
+	}
+	want := "/home/coll/ ; /home/coll/a/ ; /home/coll/a/f ; /home/coll/b/ ; /home/coll/b/ HTTP/1.1 500 Internal Server Error; /home/coll/c/ "
+	if strings.Join(got, "; ") != want {
+		t.Errorf("responses: %s\nwant %s", strings.Join(got, "; "), want)
+	}
+	s.want(500, "PROPFIND", "/home/coll/b/", "Depth: 1", "")
+	s.tree.failNext = keepio.ErrUnavailable
+	// It has begun: it must not look complete.
+	c := s.raw("PROPFIND /home/coll/a/ HTTP/1.1\nHost: h\nX-User: ann\nDepth: 1\n\n")
+	if text, _ := io.ReadAll(c); strings.Contains(string(text), "</D:multistatus>") {
+		t.Errorf("a listing that failed half way ends like a whole one: %s", text)
+	}
+}
+
+func TestTimesAreReadInEveryForm(t *testing.T) {
+	for in, want := range map[string]string{
+		"Tue, 14 Nov 2023 22:13:20 GMT": "2023-11-14T22:13:20Z", "Tuesday, 14-Nov-23 22:13:20 GMT": "2023-11-14T22:13:20Z",
+		"2023-11-14T23:13:20+01:00": "2023-11-14T22:13:20Z", "1700000000": "2023-11-14T22:13:20Z", "soon": "", "99999999999999": "",
+	} {
+		got := ""
+		if at, ok := parseAnyTime(in); ok {
+			got = at.UTC().Format(time.RFC3339)
+		}
+		if got != want {
+			t.Errorf("parseAnyTime(%q) = %q; want %q", in, got, want)
+		}
+	}
+}

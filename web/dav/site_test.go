@@ -28,7 +28,7 @@ var onTheSite = []func(*testing.T){
 	TestExpectContinueIsNotGivenToTheRefused, TestRefusedBodyIsDrained, TestHostileRequests, TestUnknownMethodsAreNamedTheKnown,
 	TestEveryClientFindsTheServer, TestFinderUpload, TestExplorerCopiesAFile, TestWindowsSeesNamesItDoesNotAllow, TestOfficeSavesADocument,
 	TestGvfsWorksWithoutSlashes, TestKDEAsksAboutLocks, TestDavfs2EditsAFile, TestRcloneSyncs, TestPropertiesAreGivenBackAsSet,
-	TestProppatchIsAllOrNothing, TestDirectoriesAnswerGetAndHead, TestLockIsRefreshedByEitherHeader, TestLitmusPasses,
+	TestProppatchIsAllOrNothing, TestDirectoriesAnswerGetAndHead, TestChecksumsAreVerifiedAndKept, TestWindowsFoldersWithForbiddenNamesWork, TestLockIsRefreshedByEitherHeader, TestLitmusPasses,
 }
 
 const onTheSitePrefix = "TestOnTheSite/"
