@@ -155,6 +155,11 @@ func (s *Store) finish(b *batch, n int, size int64) {
 			}
 		}
 	}
+	for id, seq := range s.trashing {
+		if seq <= s.applied {
+			delete(s.trashing, id)
+		}
+	}
 	if b.records != nil {
 		s.headGen++ // a record that is being read may be one of before
 	}

@@ -139,6 +139,8 @@ func (s *Store) tryAccept(e *entry, refs []collfs.UUID, payload []byte, flags []
 			return nil, true, nil
 		case h.deleted:
 			return nil, false, noRecord(ch.collection)
+		case !h.rec.TrashAt.IsZero() || s.trashing[ch.collection] > 0:
+			return nil, false, fmt.Errorf("collection %s is in the trash: %w", ch.collection, fs.ErrNotExist)
 		case h.rec.Revision != ch.base:
 			return nil, false, fmt.Errorf("collection %s is at revision %d, not %d: %w", ch.collection, h.rec.Revision, ch.base, collfs.ErrStale)
 		}
@@ -168,7 +170,10 @@ func (s *Store) tryAccept(e *entry, refs []collfs.UUID, payload []byte, flags []
 	if trial != nil {
 		for _, ev := range trial.events {
 			s.addEventLocked(e, ev)
-			if ev.Kind == collfs.Deleted && s.heads[ev.UUID] != nil {
+			switch {
+			case ev.Kind == collfs.Trashed:
+				s.trashing[ev.UUID] = e.seq
+			case ev.Kind == collfs.Deleted && s.heads[ev.UUID] != nil:
 				s.heads[ev.UUID].deleted = true
 			}
 		}

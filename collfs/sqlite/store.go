@@ -71,6 +71,7 @@ type Store struct {
 
 	mu        sync.Mutex // guards the fields below
 	heads     map[collfs.UUID]*head
+	trashing  map[collfs.UUID]uint64 // put in the trash by an entry that isn't applied yet: its number
 	debts     debts
 	headGen   uint64 // counts heads that were dropped
 	queue     []*entry
@@ -121,7 +122,7 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	}
 	s := &Store{
 		cfg: cfg, log: cfg.Log, now: cfg.Now,
-		heads: make(map[collfs.UUID]*head), debts: make(debts), progress: make(chan struct{}),
+		heads: make(map[collfs.UUID]*head), trashing: make(map[collfs.UUID]uint64), debts: make(debts), progress: make(chan struct{}),
 		kick: make(chan struct{}, 1), tidy: make(chan struct{}, 1),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
