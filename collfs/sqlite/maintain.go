@@ -86,13 +86,18 @@ func (s *Store) Trash(ctx context.Context) ([]collfs.Entry, error) {
 // EmptyTrash deletes for good what is in the trash and whose time was over
 // before a moment, and reports how many projects and collections were.
 func (s *Store) EmptyTrash(ctx context.Context, before time.Time) (n int, err error) {
+	return s.emptyTrash(ctx, `SELECT uuid FROM record WHERE trash_at <> 0 AND trashed_with = uuid AND delete_at < ?`, before)
+}
+
+// emptyTrash deletes for good what a query finds in the trash.
+func (s *Store) emptyTrash(ctx context.Context, query string, before time.Time) (n int, err error) {
 	var ids []collfs.UUID
 	err = s.readers.query(ctx, func(row scanner) error {
 		var id collfs.UUID
 		err := row.Scan(&id)
 		ids = append(ids, id)
 		return err
-	}, `SELECT uuid FROM record WHERE trash_at <> 0 AND trashed_with = uuid AND delete_at < ?`, nanos(before))
+	}, query, nanos(before))
 	if err != nil {
 		return 0, storageError(err)
 	}
