@@ -41,6 +41,11 @@ func davHandler(conf dav.Config, prefix string) *dav.Handler {
 		}
 		return dav.Session{FS: s.fs, User: string(s.user.UUID)}, nil
 	}
+	conf.Failed = func(r *http.Request, _ int, err error) {
+		if s, none := sessionOf(r); none == nil {
+			s.w.err = err
+		}
+	}
 	conf.Lister = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, err := sessionOf(r)
 		if err == nil {

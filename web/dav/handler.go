@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"keepdav/davfs"
 )
 
@@ -44,7 +42,10 @@ type Config struct {
 	FinderUsed bool          // show Finder the quota properties
 	NoGzip     bool          // never compress listings
 	Stall      time.Duration // how long a client may neither send nor take a byte; default 2 min
-	Lister     http.Handler  // answers GET of a collection; default: a plain list of links
+	// Failed, if set, is told of each request that failed, for the log: err says
+	// more than the answer, which has only the status.
+	Failed func(r *http.Request, status int, err error)
+	Lister http.Handler // answers GET of a collection; default: a plain list of links
 }
 
 // A Handler answers WebDAV requests.
@@ -178,7 +179,7 @@ func (q *request) fail(err error) {
 	case status == http.StatusMethodNotAllowed && hd.Get("Allow") == "":
 		hd.Set("Allow", q.allow(allowAny))
 	}
-	q.logFailure(status, err)
+	q.failed(status, err)
 	if body := q.failureBody(err); body != nil && q.r.Method != http.MethodHead {
 		hd.Set("Content-Type", xmlType)
 		hd.Set("Content-Length", strconv.Itoa(len(body)))
@@ -217,17 +218,11 @@ func (q *request) failureBody(err error) []byte {
 
 // logFailure tells what went wrong to whoever writes the request log: the
 // ResponseWriter, if it has a method Failed, else the logger in the context.
-func (q *request) logFailure(status int, err error) {
-	if log, ok := q.w.(interface{ Failed(error) }); ok {
-		log.Failed(err)
-		return
+// failed tells whoever keeps the log.
+func (q *request) failed(status int, err error) {
+	if q.h.conf.Failed != nil {
+		q.h.conf.Failed(q.r, status, err)
 	}
-	log := zerolog.Ctx(q.ctx)
-	ev := log.Debug()
-	if status >= 500 {
-		ev = log.Error()
-	}
-	ev.Err(err).Str("method", q.r.Method).Str("path", q.path.Name).Int("status", status).Msg("request failed")
 }
 
 // drain reads what is left of a refused body, up to a bound, so that a client
@@ -299,7 +294,7 @@ func (q *request) options() error {
 	}
 	hd := q.w.Header()
 	hd.Set("Allow", q.allow(k))
-	hd.Set("DAV", q.h.DAVHeader())
+	hd["DAV"] = []string{q.h.DAVHeader()} // in capitals, as everybody else writes it
 	hd.Set("MS-Author-Via", "DAV")
 	hd.Set("Accept-Ranges", "bytes")
 	hd.Set("Content-Length", "0")

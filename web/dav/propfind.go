@@ -180,7 +180,7 @@ func (wk *walker) descend(name string) error {
 		if wk.q.ctx.Err() != nil {
 			return err
 		}
-		wk.q.logFailure(Status(err), err)
+		wk.q.failed(Status(err), err)
 		wk.m.response(string(wk.p.appendHref(nil, name, true)), Status(err), "")
 		return nil
 	}

@@ -156,7 +156,7 @@ func (q *request) cut(err error) {
 	if q.ctx.Err() == nil && collfs.KindOf(err) != collfs.Internal {
 		status = Status(err)
 	}
-	q.logFailure(status, err)
+	q.failed(status, err)
 	panic(http.ErrAbortHandler)
 }
 

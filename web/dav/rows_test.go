@@ -367,7 +367,10 @@ func TestQuotaAndCreationDate(t *testing.T) {
 }
 
 func TestTroubleBelowIsNoMissingFile(t *testing.T) {
-	s := newServer(t)
+	var logged []error
+	s := newServer(t, func(c *Config) {
+		c.Failed = func(_ *http.Request, _ int, err error) { logged = append(logged, err) }
+	})
 	s.put("/home/coll/f")
 	for _, c := range []struct {
 		err  error
@@ -379,6 +382,9 @@ func TestTroubleBelowIsNoMissingFile(t *testing.T) {
 		s.tree.failOpen = c.err
 		g := s.want(c.want, "GET", "/home/coll/f", "", "")
 		s.want(c.want, "PUT", "/home/coll/f", "", "x")
+		if !errors.Is(logged[len(logged)-1], c.err) {
+			t.Errorf("%v is logged as %v", c.err, logged[len(logged)-1])
+		}
 		if g.text != "" || (c.want == 503) != (g.Header.Get("Retry-After") != "") {
 			t.Errorf("%v: body %q, header %v", c.err, g.text, g.Header)
 		}
