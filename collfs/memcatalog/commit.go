@@ -109,7 +109,7 @@ func (c *Catalog) apply(tx collfs.Tx) ([]collfs.Record, error) {
 			k.versions = append(slices.Clip(k.versions), version{k.record(), len(k.changes)})
 			k.Version++
 		}
-		k.changes = append(slices.Clip(k.changes), change{collfs.AppendOps(nil, ch.Ops)})
+		k.changes = append(k.changes, change{collfs.AppendOps(nil, ch.Ops)})
 		k.Revision++
 		k.Files, k.Bytes, k.PDH, k.ModifiedAt = ch.Files, ch.Bytes, "", now
 		c.event(collfs.Event{UUID: k.UUID, Owner: k.Owner, Kind: collfs.ContentChanged, Revision: k.Revision}, now)

@@ -1,0 +1,245 @@
+package catalogtest
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"keepdav/collfs"
+)
+
+// recordCases are about the record operations of Commit.
+var recordCases = []Case{
+	{Name: "TakenNameIsErrExist", Check: func(ctx context.Context, e *Env) error {
+		if _, err := e.create(ctx, "c"); err != nil {
+			return err
+		}
+		if _, err := e.project(ctx, e.User, "p"); err != nil {
+			return err
+		}
+		_, c := e.create(ctx, "c")
+		_, cp := e.create(ctx, "p")
+		_, pc := e.project(ctx, e.User, "c")
+		return all(want("create with a collection's name", c, fs.ErrExist), want("create with a project's name", cp, fs.ErrExist), want("create project with a collection's name", pc, fs.ErrExist))
+	}},
+	{Name: "UniqueGetsAnotherName", Check: func(ctx context.Context, e *Env) error {
+		for _, name := range []string{"c", "c (2)", "c (3)"} {
+			id := e.NewUUID("4zz18")
+			if err := e.records(ctx, collfs.RecordOp{Kind: collfs.CreateCollection, UUID: id, Owner: e.User, Name: "c", Unique: true}); err != nil {
+				return err
+			}
+			if rec, err := e.Catalog.Record(ctx, id); err != nil || rec.Name != name {
+				return fmt.Errorf("name = %q, %v; want %q", rec.Name, err, name)
+			}
+		}
+		return nil
+	}},
+	{Name: "OneNameInTwoProjects", Check: func(ctx context.Context, e *Env) error {
+		p, err := e.project(ctx, e.User, "p")
+		if err != nil {
+			return err
+		}
+		if _, err := e.create(ctx, "c"); err != nil {
+			return err
+		}
+		return e.records(ctx, collfs.RecordOp{Kind: collfs.CreateCollection, UUID: e.NewUUID("4zz18"), Owner: p, Name: "c"})
+	}},
+	{Name: "CreateInNoProjectIsErrNotExist", Check: func(ctx context.Context, e *Env) error {
+		err := e.records(ctx, collfs.RecordOp{Kind: collfs.CreateCollection, UUID: e.NewUUID("4zz18"), Owner: e.NewUUID("j7d0g"), Name: "c"})
+		return want("create", err, errNotExist)
+	}},
+	{Name: "MoveChangesOwnerAndName", Check: func(ctx context.Context, e *Env) error {
+		p, err := e.project(ctx, e.User, "p")
+		if err != nil {
+			return err
+		}
+		id, err := e.create(ctx, "c")
+		if err != nil {
+			return err
+		}
+		if _, err := e.change(ctx, id, 0, 1, 1, put("f", 1)); err != nil {
+			return err
+		}
+		if err := e.records(ctx, collfs.RecordOp{Kind: collfs.Move, UUID: id, Owner: p, Name: "d"}); err != nil {
+			return err
+		}
+		rec, err := e.Catalog.Record(ctx, id)
+		if err != nil || rec.Owner != p || rec.Name != "d" || rec.Revision != 1 {
+			return fmt.Errorf("record after a move: %+v, %v", rec, err)
+		}
+		other, err := e.create(ctx, "c") // the old name is free
+		if err != nil {
+			return err
+		}
+		taken := e.records(ctx, collfs.RecordOp{Kind: collfs.Move, UUID: other, Owner: p, Name: "d"})
+		same := e.records(ctx, collfs.RecordOp{Kind: collfs.Move, UUID: other, Owner: e.User, Name: "c"})
+		return all(want("move to a taken name", taken, fs.ErrExist), want("move to its own name", same, nil), e.holds(ctx, id, 0, map[string]byte{"f": 1}))
+	}},
+	{Name: "ProjectCannotMoveIntoItself", Check: func(ctx context.Context, e *Env) error {
+		p, err := e.project(ctx, e.User, "p")
+		if err != nil {
+			return err
+		}
+		q, err := e.project(ctx, p, "q")
+		if err != nil {
+			return err
+		}
+		return want("move", e.records(ctx, collfs.RecordOp{Kind: collfs.Move, UUID: p, Owner: q, Name: "p"}), collfs.ErrIntoItself)
+	}},
+	{Name: "UpdateReplacesPropertiesAndDescription", Check: func(ctx context.Context, e *Env) error {
+		id, err := e.create(ctx, "c")
+		if err != nil {
+			return err
+		}
+		if err := e.records(ctx, collfs.RecordOp{Kind: collfs.Update, UUID: id, Properties: []byte(`{"a":1}`), Desc: "text"}); err != nil {
+			return err
+		}
+		rec, err := e.Catalog.Record(ctx, id)
+		if err != nil || string(rec.Properties) != `{"a":1}` || rec.Description != "text" || rec.Name != "c" {
+			return fmt.Errorf("record after an update: %+v, %v", rec, err)
+		}
+		return nil
+	}},
+	{Name: "TrashTakesAllBelowAndUntrashBringsItBack", Check: func(ctx context.Context, e *Env) error {
+		p, err := e.project(ctx, e.User, "p")
+		if err != nil {
+			return err
+		}
+		q, err := e.project(ctx, p, "q")
+		if err != nil {
+			return err
+		}
+		id := e.NewUUID("4zz18")
+		if err := e.records(ctx, collfs.RecordOp{Kind: collfs.CreateCollection, UUID: id, Owner: q, Name: "c"}); err != nil {
+			return err
+		}
+		if _, err := e.change(ctx, id, 0, 1, 1, put("f", 1)); err != nil {
+			return err
+		}
+		if err := e.records(ctx, collfs.RecordOp{Kind: collfs.Trash, UUID: p}); err != nil {
+			return err
+		}
+		rec, err := e.Catalog.Record(ctx, id)
+		if err != nil || rec.TrashAt.IsZero() || rec.DeleteAt.IsZero() {
+			return fmt.Errorf("record of a collection in a project in the trash: %+v, %v", rec, err)
+		}
+		if _, err := e.project(ctx, e.User, "p"); err != nil {
+			return wrap("the name of what is in the trash is free", err)
+		}
+		taken := e.records(ctx, collfs.RecordOp{Kind: collfs.Untrash, UUID: p})
+		if err := want("untrash to a taken name", taken, fs.ErrExist); err != nil {
+			return err
+		}
+		if err := e.records(ctx, collfs.RecordOp{Kind: collfs.Untrash, UUID: p, Name: "back"}); err != nil {
+			return err
+		}
+		if rec, err = e.Catalog.Record(ctx, id); err != nil || !rec.TrashAt.IsZero() {
+			return fmt.Errorf("record after untrash: %+v, %v", rec, err)
+		}
+		return e.holds(ctx, id, 0, map[string]byte{"f": 1})
+	}},
+	{Name: "DeleteNowNeedsTrash", Check: func(ctx context.Context, e *Env) error {
+		id, err := e.create(ctx, "c")
+		if err != nil {
+			return err
+		}
+		if err := e.records(ctx, collfs.RecordOp{Kind: collfs.DeleteNow, UUID: id}); err == nil {
+			return fmt.Errorf("a collection that isn't in the trash was deleted")
+		}
+		if err := e.records(ctx, collfs.RecordOp{Kind: collfs.Trash, UUID: id}); err != nil {
+			return err
+		}
+		if err := e.records(ctx, collfs.RecordOp{Kind: collfs.DeleteNow, UUID: id}); err != nil {
+			return err
+		}
+		_, err = e.Catalog.Record(ctx, id)
+		return want("Record", err, errNotExist)
+	}},
+}
+
+// eventCases are about Watch.
+var eventCases = []Case{
+	{Name: "WatchSeesEventsInOrderUntilStop", Check: func(ctx context.Context, e *Env) error {
+		p, err := e.project(ctx, e.User, "p")
+		if err != nil {
+			return err
+		}
+		events := make(chan collfs.Event, 100)
+		stop := e.Catalog.Watch(func(ev collfs.Event) { events <- ev })
+		stopped := sync.OnceFunc(stop)
+		defer stopped()
+		id, err := e.create(ctx, "c")
+		if err != nil {
+			return err
+		}
+		if _, err := e.change(ctx, id, 0, 1, 1, put("f", 1)); err != nil {
+			return err
+		}
+		err = e.records(ctx, collfs.RecordOp{Kind: collfs.Move, UUID: id, Owner: p, Name: "d"},
+			collfs.RecordOp{Kind: collfs.Trash, UUID: id})
+		if err != nil {
+			return err
+		}
+		if err := e.records(ctx, collfs.RecordOp{Kind: collfs.Untrash, UUID: id}); err != nil {
+			return err
+		}
+		seq := int64(-1)
+		for _, w := range []collfs.Event{
+			{Kind: collfs.Created, Owner: e.User},
+			{Kind: collfs.ContentChanged, Owner: e.User, Revision: 1},
+			{Kind: collfs.RecordChanged, Owner: p, OldOwner: e.User, Revision: 1},
+			{Kind: collfs.Trashed, Owner: p, Revision: 1},
+			{Kind: collfs.Untrashed, Owner: p, Revision: 1},
+		} {
+			var ev collfs.Event
+			select {
+			case ev = <-events:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			if ev.Kind != w.Kind || ev.UUID != id || ev.Owner != w.Owner || ev.OldOwner != w.OldOwner || ev.Revision != w.Revision || ev.At.IsZero() {
+				return fmt.Errorf("event %+v; want one like %+v", ev, w)
+			}
+			if ev.Seq <= seq {
+				return fmt.Errorf("event %d after %d", ev.Seq, seq)
+			}
+			seq = ev.Seq
+		}
+		stopped()
+		if _, err := e.change(ctx, id, 1, 1, 1, put("f", 2)); err != nil {
+			return err
+		}
+		select {
+		case ev := <-events:
+			return fmt.Errorf("event %+v after stop", ev)
+		default:
+			return nil
+		}
+	}},
+	{Name: "WatchersAreIndependent", Check: func(ctx context.Context, e *Env) error {
+		one, two := make(chan collfs.Event, 10), make(chan collfs.Event, 10)
+		stop := e.Catalog.Watch(func(ev collfs.Event) { one <- ev })
+		defer e.Catalog.Watch(func(ev collfs.Event) { two <- ev })()
+		if _, err := e.create(ctx, "a"); err != nil {
+			return err
+		}
+		for _, ch := range []chan collfs.Event{one, two} {
+			select {
+			case <-ch:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		stop()
+		if _, err := e.create(ctx, "b"); err != nil {
+			return err
+		}
+		select {
+		case <-two:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}},
+}
