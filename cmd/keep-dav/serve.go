@@ -80,7 +80,7 @@ func (c *serveCmd) Run(root *cli) (err error) {
 	log, lines := c.logger()
 	defer lines.Close()
 	conf := storeConfig{
-		Dir: root.Store, Create: true, Serving: true, URL: localURL(listener.Addr()), Log: log,
+		Dir: root.Store, URL: localURL(listener.Addr()), Log: log,
 		TreeBytes: int64(c.DirectoryCache), SpoolBudget: int64(c.SpoolBudget),
 		Apple: c.AppleFiles,
 	}
@@ -165,7 +165,7 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 	srv := &server{s: s, keeper: keeper, log: log}
 	metrics := web.NewMetrics()
 	s.measure(metrics.Registry)
-	authn := auth.New(s.accounts(), 0)
+	authn := auth.New(s.sql, 0)
 	s.onAccountChange(authn.Forget)
 	srv.handler = web.NewHandler(web.Config{
 		Auth: authn,

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"keepdav/collfs"
+	"keepdav/collfs/sqlite"
 )
 
 type tokenCmd struct {
@@ -20,12 +22,14 @@ type tokenInfo struct {
 	Token   string      `json:"token,omitempty"` // whole, only when it was just made
 	UUID    collfs.UUID `json:"uuid"`
 	User    string      `json:"user"`
+	Label   string      `json:"label,omitempty"`
 	Created time.Time   `json:"created_at"`
 	Expires *time.Time  `json:"expires_at,omitempty"`
 }
 
 type tokenArgs struct {
 	User    string
+	Label   string
 	UUID    collfs.UUID
 	Expires time.Duration
 }
@@ -33,6 +37,7 @@ type tokenArgs struct {
 type tokenCreateCmd struct {
 	User    string        `arg:"" help:"Login name."`
 	Expires time.Duration `placeholder:"DURATION" help:"For how long it is good, such as 720h. Default: until it is revoked."`
+	Label   string        `help:"What it is for, to recognise it in the list."`
 }
 
 func (c *tokenCreateCmd) Help() string {
@@ -44,7 +49,7 @@ Example:
 }
 
 func (c *tokenCreateCmd) Run(ctx context.Context, root *cli) error {
-	t, err := call[tokenInfo](ctx, root, "token.create", tokenArgs{User: c.User, Expires: c.Expires})
+	t, err := call[tokenInfo](ctx, root, "token.create", tokenArgs{User: c.User, Label: c.Label, Expires: c.Expires})
 	if err != nil {
 		return err
 	}
@@ -59,7 +64,25 @@ func createToken(ctx context.Context, s *store, a tokenArgs, _ func(progress)) (
 	if a.Expires < 0 {
 		return tokenInfo{}, fmt.Errorf("a token cannot be good for %v", a.Expires)
 	}
-	return s.newToken(ctx, u, a.Expires)
+	var ends time.Time
+	if a.Expires > 0 {
+		ends = time.Now().Add(a.Expires)
+	}
+	text, t, err := s.sql.CreateToken(ctx, u.UUID, nil, a.Label, ends)
+	if err != nil {
+		return tokenInfo{}, err
+	}
+	info := tokenInfoOf(t, u.Name)
+	info.Token = text
+	return info, nil
+}
+
+func tokenInfoOf(t sqlite.Token, user string) tokenInfo {
+	i := tokenInfo{UUID: t.UUID, User: user, Label: t.Label, Created: t.CreatedAt}
+	if !t.ExpiresAt.IsZero() {
+		i.Expires = &t.ExpiresAt
+	}
+	return i
 }
 
 type tokenListCmd struct {
@@ -72,20 +95,40 @@ func (c *tokenListCmd) Run(ctx context.Context, root *cli) error {
 		return err
 	}
 	return show(root, tokens, func(w io.Writer) {
-		t := newTable(w, "UUID", "USER", "SINCE", "UNTIL")
+		t := newTable(w, "UUID", "USER", "SINCE", "UNTIL", "LABEL")
 		for _, k := range tokens {
 			until := "revocation"
 			if k.Expires != nil {
 				until = k.Expires.Local().Format(time.DateTime)
 			}
-			t.row(k.UUID, k.User, k.Created.Local().Format(time.DateTime), until)
+			t.row(k.UUID, k.User, k.Created.Local().Format(time.DateTime), until, k.Label)
 		}
 		t.end()
 	})
 }
 
 func listTokens(ctx context.Context, s *store, a tokenArgs, _ func(progress)) ([]tokenInfo, error) {
-	return s.tokens(ctx, a.User)
+	var of collfs.UUID
+	if a.User != "" {
+		u, err := s.userByName(ctx, a.User)
+		if err != nil {
+			return nil, err
+		}
+		of = u.UUID
+	}
+	tokens, err := s.sql.ListTokens(ctx, of)
+	if err != nil {
+		return nil, err
+	}
+	infos := []tokenInfo{}
+	for _, t := range tokens {
+		u, err := s.sql.User(ctx, t.User)
+		if err != nil {
+			return nil, err
+		}
+		infos = append(infos, tokenInfoOf(t, u.Name))
+	}
+	return infos, nil
 }
 
 type tokenRevokeCmd struct {
@@ -93,7 +136,10 @@ type tokenRevokeCmd struct {
 }
 
 func (c *tokenRevokeCmd) Run(ctx context.Context, root *cli) error {
-	id := tokenUUID(c.UUID)
+	id := collfs.UUID(c.UUID)
+	if parts := strings.Split(c.UUID, "/"); len(parts) == 3 && parts[0] == "v2" {
+		id = collfs.UUID(parts[1])
+	}
 	if _, err := call[none](ctx, root, "token.revoke", tokenArgs{UUID: id}); err != nil {
 		return err
 	}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"keepdav/cmd/keep-dav/maint"
+	"keepdav/web/browse"
+)
+
+type fsckCmd struct {
+	Quick   bool `help:"Check references and sizes, but don't read the blocks."`
+	Repair  bool `help:"Put right what can be put right: take lost blocks out of the trash, set damaged ones aside, correct counts."`
+	Workers int  `default:"2" help:"Blocks read at once."`
+}
+
+func (c *fsckCmd) Help() string {
+	return `Reads every byte of the store and verifies the MD5 of every block, that each file of each
+collection and version refers to blocks that are there, and the database. It names the files
+that damage concerns. The exit code is 3 when something is wrong (and was not repaired).
+
+A damaged block that is set aside goes to STORE/trash; the files in it cannot be read any more, and
+come back if the block does.`
+}
+
+// errDamage says that fsck found something wrong.
+var errDamage = errors.New("the store is damaged")
+
+func (c *fsckCmd) Run(ctx context.Context, root *cli) error {
+	r, err := call[maint.Report](ctx, root, "fsck", maint.CheckOptions{Quick: c.Quick, Repair: c.Repair, Workers: c.Workers})
+	if err != nil {
+		return err
+	}
+	err = show(root, r, func(w io.Writer) {
+		for _, p := range r.Problems {
+			fmt.Fprintln(w, printable(p.String()))
+		}
+		if r.More > 0 {
+			fmt.Fprintf(w, "and %d more problems\n", r.More)
+		}
+		fmt.Fprintf(w, "%d collections and %d versions with %d files: %d references to %d blocks\n", r.Collections, r.Versions, r.Files, r.References, r.Blocks)
+		fmt.Fprintf(w, "%d stored blocks verified (%s), %d in the making, %d that nothing refers to (%s)\n", r.Verified, browse.Size(r.Bytes), r.Open,
+			r.Unreferenced, browse.Size(r.UnreferencedBytes))
+		if r.Sound() {
+			fmt.Fprintln(w, "the store is sound")
+		}
+	})
+	if err == nil && !r.Sound() {
+		return errDamage
+	}
+	return err
+}
+
+func checkStore(ctx context.Context, s *store, a maint.CheckOptions, tell func(progress)) (maint.Report, error) {
+	tell = throttled(tell)
+	a.Tell = func(what string, done, total, bytes int64) {
+		tell(progress{What: what, Done: done, Total: total, Bytes: bytes})
+	}
+	return s.maint.Check(ctx, a)
+}

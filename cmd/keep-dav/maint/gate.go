@@ -1,0 +1,85 @@
+package maint
+
+import (
+	"context"
+	"sync"
+
+	"keepdav/collfs"
+	"keepdav/keepio"
+)
+
+// A Gate lets commits pass, except while blocks are taken away, and notes what
+// they refer to while somebody looks for garbage. Every commit of the process
+// has to go through it. All methods may be called concurrently.
+type Gate struct {
+	collfs.Catalog
+
+	pass sync.RWMutex // held for reading by commits, for writing while blocks go
+
+	mu    sync.Mutex // guards the fields below
+	taps  int        // how many look
+	named map[*keepio.Block]struct{}
+}
+
+// NewGate returns a gate in front of c.
+func NewGate(c collfs.Catalog) *Gate { return &Gate{Catalog: c} }
+
+// Commit is collfs.Catalog.
+func (g *Gate) Commit(ctx context.Context, tx collfs.Tx) ([]collfs.Record, error) {
+	g.pass.RLock()
+	defer g.pass.RUnlock()
+	g.note(tx)
+	return g.Catalog.Commit(ctx, tx)
+}
+
+// note remembers the blocks that tx names. It comes before the commit, so that
+// what was committed is known to whoever closes the gate.
+func (g *Gate) note(tx collfs.Tx) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.taps == 0 {
+		return
+	}
+	for _, c := range tx.Changes {
+		for _, op := range c.Ops {
+			for _, seg := range op.Content.Segments {
+				if seg.Block != nil {
+					g.named[seg.Block] = struct{}{}
+				}
+			}
+		}
+	}
+}
+
+// watch begins to note what commits refer to, until done is called.
+func (g *Gate) watch() (done func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.taps == 0 {
+		g.named = map[*keepio.Block]struct{}{}
+	}
+	g.taps++
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.taps--; g.taps == 0 {
+			g.named = nil
+		}
+	}
+}
+
+// closed calls f while no commit is under way. f gets the stored blocks that
+// commits have named since watch.
+func (g *Gate) closed(f func(named map[[16]byte]struct{}) error) error {
+	g.pass.Lock()
+	defer g.pass.Unlock()
+	g.mu.Lock()
+	named := make(map[[16]byte]struct{}, len(g.named))
+	for b := range g.named {
+		if hash, _, ok := b.Stored(); ok {
+			named[hash] = struct{}{}
+		}
+	}
+	g.mu.Unlock()
+	return f(named)
+}

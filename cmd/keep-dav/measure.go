@@ -1,0 +1,37 @@
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// measure registers the figures of the store. They are read when somebody asks
+// for them; the store itself does not know of them.
+func (s *store) measure(r *prometheus.Registry) {
+	gauge := func(name, help string, f func() float64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f))
+	}
+	counter := func(name, help string, f func() float64) {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, f))
+	}
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	gauge("keepdav_spool_open_blocks", "Blocks in the making that still take data.", func() float64 { return float64(s.spool.Stats().Open) })
+	gauge("keepdav_spool_sealed_blocks", "Blocks that wait to be hashed and stored.", func() float64 { return float64(s.spool.Stats().Sealed) })
+	gauge("keepdav_spool_failed_blocks", "Blocks that could not be stored yet.", func() float64 { return float64(s.spool.Stats().Failed) })
+	gauge("keepdav_spool_waiting_bytes", "Bytes that are not hashed and stored yet. They are on disk and safe.", func() float64 { return float64(s.spool.Stats().Waiting) })
+	gauge("keepdav_tree_cache_bytes", "Estimated memory of the collections that are loaded.", func() float64 { return float64(s.files.CachedBytes()) })
+	counter("keepdav_merge_conflicts_total", "Files that two sides had changed, kept as two.", func() float64 { return float64(s.files.Conflicts()) })
+	gauge("keepdav_disk_free_bytes", "Room left on the disk of the store.", func() float64 {
+		free, _, err := s.blocks.Free()
+		if err != nil {
+			return -1
+		}
+		return float64(free)
+	})
+	gauge("keepdav_store_ready", "1 while the store can do its work as it should.", func() float64 {
+		if s.sql.Ready() != nil {
+			return 0
+		}
+		return 1
+	})
+}

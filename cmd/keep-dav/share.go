@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"keepdav/collfs"
+)
+
+// isCollection and isProject tell what a UUID names.
+func isCollection(id collfs.UUID) bool { return strings.Contains(string(id), "-4zz18-") }
+func isProject(id collfs.UUID) bool {
+	return strings.Contains(string(id), "-j7d0g-") || strings.Contains(string(id), "-tpzed-")
+}
+
+type projectCmd struct {
+	Create projectCreateCmd `cmd:"" help:"Make a project."`
+}
+
+type projectCreateCmd struct {
+	siteFlags
+	Name string `arg:"" help:"Path in the site, such as /home/grant-2026; its parent must exist."`
+}
+
+func (c *projectCreateCmd) Help() string {
+	return "A project is a folder of collections and other projects. (A folder made over WebDAV in a project is a collection.)"
+}
+
+// recordInfo is a project or collection as commands show it.
+type recordInfo struct {
+	UUID collfs.UUID `json:"uuid"`
+	Name string      `json:"name"`
+}
+
+func (c *projectCreateCmd) Run(ctx context.Context, root *cli) error {
+	p, err := call[recordInfo](ctx, root, "project.create", siteArgs{As: c.As, Name: siteName(c.Name)})
+	if err != nil {
+		return err
+	}
+	return show(root, p, func(w io.Writer) { fmt.Fprintf(w, "project %s made (%s)\n", printable(p.Name), p.UUID) })
+}
+
+func createProject(ctx context.Context, s *store, a siteArgs, _ func(progress)) (recordInfo, error) {
+	parent, err := s.recordAt(ctx, a.As, path.Dir(a.Name), isProject)
+	if err != nil {
+		return recordInfo{}, err
+	}
+	p := recordInfo{UUID: s.sql.NewProjectUUID(), Name: path.Base(a.Name)}
+	_, err = s.gate.Commit(ctx, collfs.Tx{Durable: true, Records: []collfs.RecordOp{{
+		Kind: collfs.CreateProject, UUID: p.UUID, Owner: parent, Name: p.Name,
+	}}})
+	if err != nil {
+		return p, fmt.Errorf("make project %s: %w", a.Name, err)
+	}
+	return p, nil
+}
+
+// recordAt is the UUID of the project or collection that a name of the site leads to.
+func (s *store) recordAt(ctx context.Context, as, name string, want func(collfs.UUID) bool) (collfs.UUID, error) {
+	fsys, err := s.siteOf(ctx, as)
+	if err != nil {
+		return "", err
+	}
+	info, err := fsys.Stat(ctx, name)
+	switch {
+	case err != nil:
+		return "", err
+	case !info.Dir || info.Path != "" || !want(info.Collection):
+		return "", fmt.Errorf("%s: %w", name, errWrongKind)
+	}
+	return info.Collection, nil
+}
+
+type shareCmd struct {
+	Grant  shareGrantCmd  `cmd:"" help:"Let a user read, write or manage a project or collection."`
+	Revoke shareRevokeCmd `cmd:"" help:"Take that back."`
+	List   shareListCmd   `cmd:"" help:"List what is shared with whom."`
+}
+
+// levels are the words for access levels.
+var levels = map[string]collfs.Level{"read": collfs.CanRead, "write": collfs.CanWrite, "manage": collfs.CanManage}
+
+func levelWord(l collfs.Level) string {
+	for word, level := range levels {
+		if level == l {
+			return word
+		}
+	}
+	return "none"
+}
+
+type shareArgs struct {
+	As, Name, User, Level string
+}
+
+// grantInfo says who may do what.
+type grantInfo struct {
+	UUID  collfs.UUID `json:"uuid"`
+	Name  string      `json:"name"`
+	User  string      `json:"user"`
+	Level string      `json:"level"`
+}
+
+type shareGrantCmd struct {
+	siteFlags
+	Name  string `arg:"" help:"Project or collection."`
+	User  string `arg:"" help:"Who is to have access."`
+	Level string `arg:"" enum:"read,write,manage" default:"read" help:"read, write or manage."`
+}
+
+func (c *shareGrantCmd) Help() string {
+	return nameHelp + "\n\nThe user finds it under /shared, and by its UUID under /by_id.\n\nExample:\n  keep-dav share grant /home/data ann write"
+}
+
+func (c *shareGrantCmd) Run(ctx context.Context, root *cli) error {
+	g, err := call[grantInfo](ctx, root, "share.grant", shareArgs{As: c.As, Name: siteName(c.Name), User: c.User, Level: c.Level})
+	if err != nil {
+		return err
+	}
+	return show(root, g, func(w io.Writer) { fmt.Fprintf(w, "%s may %s %s\n", g.User, g.Level, printable(g.Name)) })
+}
+
+func grantAccess(ctx context.Context, s *store, a shareArgs, _ func(progress)) (grantInfo, error) {
+	id, user, err := s.grantee(ctx, a)
+	if err != nil {
+		return grantInfo{}, err
+	}
+	return grantInfo{UUID: id, Name: a.Name, User: a.User, Level: a.Level}, s.sql.Grant(ctx, user.UUID, id, levels[a.Level])
+}
+
+type shareRevokeCmd struct {
+	siteFlags
+	Name string `arg:"" help:"Project or collection."`
+	User string `arg:"" help:"Who is to have no access any more."`
+}
+
+func (c *shareRevokeCmd) Run(ctx context.Context, root *cli) error {
+	g, err := call[grantInfo](ctx, root, "share.revoke", shareArgs{As: c.As, Name: siteName(c.Name), User: c.User})
+	if err != nil {
+		return err
+	}
+	return show(root, g, func(w io.Writer) { fmt.Fprintf(w, "%s has no share of %s any more\n", g.User, printable(g.Name)) })
+}
+
+func revokeAccess(ctx context.Context, s *store, a shareArgs, _ func(progress)) (grantInfo, error) {
+	id, user, err := s.grantee(ctx, a)
+	if err != nil {
+		return grantInfo{}, err
+	}
+	return grantInfo{UUID: id, Name: a.Name, User: a.User, Level: "none"}, s.sql.Revoke(ctx, user.UUID, id)
+}
+
+func (s *store) grantee(ctx context.Context, a shareArgs) (collfs.UUID, collfs.User, error) {
+	user, err := s.userByName(ctx, a.User)
+	if err != nil {
+		return "", user, err
+	}
+	id, err := s.recordAt(ctx, a.As, a.Name, func(id collfs.UUID) bool { return isCollection(id) || isProject(id) })
+	return id, user, err
+}
+
+type shareListCmd struct {
+	siteFlags
+	Name string `arg:"" help:"Project or collection."`
+}
+
+func (c *shareListCmd) Help() string { return nameHelp }
+
+func (c *shareListCmd) Run(ctx context.Context, root *cli) error {
+	grants, err := call[[]grantInfo](ctx, root, "share.list", shareArgs{As: c.As, Name: siteName(c.Name)})
+	if err != nil {
+		return err
+	}
+	return show(root, grants, func(w io.Writer) {
+		t := newTable(w, "USER", "MAY")
+		for _, g := range grants {
+			t.row(g.User, g.Level)
+		}
+		t.end()
+	})
+}
+
+func listAccess(ctx context.Context, s *store, a shareArgs, _ func(progress)) ([]grantInfo, error) {
+	id, err := s.recordAt(ctx, a.As, a.Name, func(id collfs.UUID) bool { return isCollection(id) || isProject(id) })
+	if err != nil {
+		return nil, err
+	}
+	shares, err := s.sql.Grants(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	grants := []grantInfo{}
+	for _, sh := range shares {
+		u, err := s.sql.User(ctx, sh.User)
+		if err != nil {
+			return nil, err
+		}
+		grants = append(grants, grantInfo{UUID: id, Name: a.Name, User: u.Name, Level: levelWord(sh.Level)})
+	}
+	return grants, nil
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"keepdav/collfs"
+	"keepdav/web/browse"
+)
+
+type trashCmd struct {
+	List    trashListCmd    `cmd:"" help:"List deleted collections and projects that can be brought back."`
+	Restore trashRestoreCmd `cmd:"" help:"Bring one back to where it was."`
+	Delete  trashDeleteCmd  `cmd:"" help:"Delete one for good."`
+}
+
+// trashInfo is something in the trash as commands show it.
+type trashInfo struct {
+	UUID    collfs.UUID `json:"uuid"`
+	Name    string      `json:"name"`
+	Owner   collfs.UUID `json:"owner_uuid"`
+	Files   int64       `json:"files"`
+	Bytes   int64       `json:"bytes"`
+	Trashed time.Time   `json:"trashed_at"`
+	Deleted time.Time   `json:"delete_at,omitzero"`
+}
+
+type trashListCmd struct{}
+
+func (c *trashListCmd) Run(ctx context.Context, root *cli) error {
+	all, err := call[[]trashInfo](ctx, root, "trash.list", none{})
+	if err != nil {
+		return err
+	}
+	return show(root, all, func(w io.Writer) {
+		t := newTable(w, "UUID", "NAME", "FILES", "SIZE", "DELETED", "KEPT UNTIL")
+		for _, i := range all {
+			until := "-"
+			if !i.Deleted.IsZero() {
+				until = i.Deleted.Local().Format(time.DateTime)
+			}
+			t.row(i.UUID, i.Name, i.Files, browse.Size(i.Bytes), i.Trashed.Local().Format(time.DateTime), until)
+		}
+		t.end()
+	})
+}
+
+func listTrash(ctx context.Context, s *store, _ none, _ func(progress)) ([]trashInfo, error) {
+	entries, err := s.sql.Trash(ctx)
+	if err != nil {
+		return nil, err
+	}
+	infos := []trashInfo{}
+	for _, e := range entries {
+		i := trashInfo{Name: e.Name}
+		if c := e.Collection; c != nil {
+			i.UUID, i.Owner, i.Files, i.Bytes, i.Trashed, i.Deleted = c.UUID, c.Owner, c.Files, c.Bytes, c.TrashAt, c.DeleteAt
+		} else if p := e.Project; p != nil {
+			i.UUID, i.Owner, i.Trashed = p.UUID, p.Owner, p.TrashAt
+		}
+		infos = append(infos, i)
+	}
+	return infos, nil
+}
+
+type trashArgs struct {
+	UUID collfs.UUID
+}
+
+type trashRestoreCmd struct {
+	UUID string `arg:"" help:"UUID, as trash list shows it."`
+}
+
+func (c *trashRestoreCmd) Run(ctx context.Context, root *cli) error {
+	r, err := call[recordInfo](ctx, root, "trash.restore", trashArgs{collfs.UUID(c.UUID)})
+	if err != nil {
+		return err
+	}
+	return show(root, r, func(w io.Writer) { fmt.Fprintf(w, "%s is back\n", r.UUID) })
+}
+
+func restoreTrash(ctx context.Context, s *store, a trashArgs, _ func(progress)) (recordInfo, error) {
+	// If the name is taken meanwhile, it comes back under another one.
+	_, err := s.gate.Commit(ctx, collfs.Tx{Durable: true, Records: []collfs.RecordOp{{Kind: collfs.Untrash, UUID: a.UUID, Unique: true}}})
+	return recordInfo{UUID: a.UUID}, err
+}
+
+type trashDeleteCmd struct {
+	UUID string `arg:"" help:"UUID, as trash list shows it."`
+}
+
+func (c *trashDeleteCmd) Run(ctx context.Context, root *cli) error {
+	r, err := call[recordInfo](ctx, root, "trash.delete", trashArgs{collfs.UUID(c.UUID)})
+	if err != nil {
+		return err
+	}
+	return show(root, r, func(w io.Writer) { fmt.Fprintf(w, "%s is gone; gc frees its room\n", r.UUID) })
+}
+
+func deleteTrash(ctx context.Context, s *store, a trashArgs, _ func(progress)) (recordInfo, error) {
+	_, err := s.gate.Commit(ctx, collfs.Tx{Durable: true, Records: []collfs.RecordOp{{Kind: collfs.DeleteNow, UUID: a.UUID}}})
+	return recordInfo{UUID: a.UUID}, err
+}
