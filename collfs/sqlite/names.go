@@ -190,7 +190,8 @@ func (s *Store) Shared(ctx context.Context, user collfs.UUID) ([]collfs.Entry, e
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return s.entries(ctx, `SELECT `+recordColumns+`, kind FROM record JOIN share ON target = uuid WHERE user = ? AND level >= 1 AND trash_at = 0 ORDER BY name, uuid`, user)
+	return s.entries(ctx, `SELECT `+recordColumns+`, kind FROM record
+		WHERE uuid IN (SELECT target FROM share WHERE user = ? AND level >= 1) AND trash_at = 0 ORDER BY name, uuid`, user)
 }
 
 // Access is collfs.Folders. Users may do what they like in their homes, admins
