@@ -312,7 +312,7 @@ func (h *Handler) log(w *response, r *http.Request, id string, client netip.Addr
 		return
 	}
 	e := h.conf.Log.WithLevel(level)
-	if level < h.conf.Log.GetLevel() || e == nil {
+	if e == nil {
 		return
 	}
 	e = e.Str("id", id).Str("user", w.user).Stringer("client", client).Str("method", r.Method).Str("path", logPath(r)).
