@@ -2,6 +2,7 @@ package dav
 
 import (
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -21,8 +22,7 @@ const (
 
 var errBadHeader = errors.New("a header is malformed")
 
-// ParseDepth reads a Depth header. Some clients add ",noroot"; it is refused,
-// because ignoring it would show an entry that the client did not ask for.
+// ParseDepth reads a Depth header.
 func ParseDepth(s string) (Depth, error) {
 	switch s = strings.TrimSpace(s); {
 	case s == "":
@@ -96,7 +96,22 @@ func ParseOCMtime(s string) (t time.Time, ok bool, err error) {
 			ns = -ns
 		}
 	}
-	return time.Unix(sec, ns), true, nil
+	return storable(time.Unix(sec, ns)), true, nil
+}
+
+// storable is the time nearest to t that can be kept: in nanoseconds, where 0
+// means that there is none. A client that copies a file with an odd time wants
+// the file copied more than the time exact.
+func storable(t time.Time) time.Time {
+	switch {
+	case t.Before(time.Unix(0, math.MinInt64)):
+		return time.Unix(0, math.MinInt64)
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return time.Unix(0, math.MaxInt64)
+	case t.UnixNano() == 0:
+		return time.Unix(0, 1)
+	}
+	return t
 }
 
 // Times that four-digit-year formats can print.

@@ -16,7 +16,9 @@ func (q *request) propfind() error {
 	if done, err := q.macName(); done || err != nil {
 		return err
 	}
-	depth, err := ParseDepth(q.r.Header.Get("Depth"))
+	// Microsoft's clients may ask for the members only.
+	value, noRoot := strings.CutSuffix(q.r.Header.Get("Depth"), ",noroot")
+	depth, err := ParseDepth(value)
 	if err != nil {
 		return err
 	}
@@ -70,7 +72,9 @@ func (q *request) propfind() error {
 		q.w.Header().Set("Cache-Control", "no-cache")
 	}
 	wk := walker{q: q, p: p, m: q.newMultistatus(q.gzipOK()), deep: depth == DepthInfinity}
-	wk.m.buf = p.append(wk.m.buf, "", "", &info, q.path.Name)
+	if !noRoot || first == nil {
+		wk.m.buf = p.append(wk.m.buf, "", "", &info, q.path.Name)
+	}
 	if first != nil {
 		if err := wk.members(first, q.path.Name); err != nil {
 			wk.m.release()

@@ -115,6 +115,7 @@ func (c *patchPlan) apply(pt Patch, info davfs.Info) int {
 		if !ok {
 			return http.StatusConflict
 		}
+		t = storable(t)
 		c.attr.ModTime = &t
 		return http.StatusOK
 	case propWin32Created, propWin32Accessed, propWin32Attributes:

@@ -209,7 +209,7 @@ func TestDestinationOutsideThePrefixIsRefused(t *testing.T) {
 func TestDepthIsReadWithoutCase(t *testing.T) {
 	s := newServer(t)
 	s.put("/home/coll/d/", "/home/coll/d/e/", "/home/coll/d/e/f")
-	for depth, n := range map[string]int{"0": 1, "1": 2, "Infinity": 3, "INFINITY": 3} {
+	for depth, n := range map[string]int{"0": 1, "1": 2, "Infinity": 3, "INFINITY": 3, "1,noroot": 1} {
 		if rs := s.propfind("/home/coll/d/", "Depth: "+depth, ""); len(rs) != n {
 			t.Errorf("depth %s has %d responses; want %d", depth, len(rs), n)
 		}

@@ -53,7 +53,13 @@ func newServer(t *testing.T, change ...func(*Config)) *davServer {
 	for _, f := range change {
 		f(&conf)
 	}
-	srv := httptest.NewServer(New(conf))
+	srv := httptest.NewUnstartedServer(New(conf))
+	if strings.HasPrefix(t.Name(), overHTTP2Prefix) {
+		srv.EnableHTTP2 = true
+		srv.StartTLS()
+	} else {
+		srv.Start()
+	}
 	t.Cleanup(srv.Close)
 	s.url, s.client = srv.URL, srv.Client().Transport
 	return s
@@ -103,6 +109,9 @@ func (s *davServer) doBody(method, path, headers string, body io.Reader) answer 
 		s.t.Fatalf("%s %s: %v", method, path, err)
 	}
 	defer res.Body.Close()
+	if strings.HasPrefix(s.t.Name(), overHTTP2Prefix) != (res.ProtoMajor == 2) {
+		s.t.Errorf("%s %s came over %s", method, path, res.Proto)
+	}
 	text, err := io.ReadAll(res.Body)
 	if err != nil {
 		s.t.Fatalf("%s %s: read the answer: %v", method, path, err)

@@ -39,6 +39,19 @@ func TestOnTheSite(t *testing.T) {
 	}
 }
 
+// TestOverHTTP2 runs what depends on bodies, deadlines and statuses over the
+// other protocol.
+func TestOverHTTP2(t *testing.T) {
+	for _, f := range []func(*testing.T){
+		TestPutSaysWhetherItCreated, TestPutHonoursPreconditions, TestPatchUpdatesInPlace, TestRefusedBodyIsDrained, TestRangesOfAFile,
+		TestFinderUpload, TestDavfs2EditsAFile, TestDirectoriesAnswerGetAndHead, TestPropertiesAreGivenBackAsSet, TestMkcolRules,
+	} {
+		t.Run(funcName(f), f)
+	}
+}
+
+const overHTTP2Prefix = "TestOverHTTP2/"
+
 // newSite makes a site with the collection "coll" in ann's home, which bob may
 // write too. It returns the sessions, and the path under which bob sees it.
 func newSite(t testing.TB) (session func(user string) Session, bobs string) {
