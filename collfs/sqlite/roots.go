@@ -17,6 +17,12 @@ import (
 // that is committed meanwhile may be missing. States ends with the first error
 // of visit.
 func (s *Store) States(ctx context.Context, visit func(rec collfs.Record, current bool, tree *collfs.Tree, err error) error) error {
+	return s.Collections(ctx, func(id collfs.UUID) error { return s.statesOf(ctx, id, visit) })
+}
+
+// Collections calls visit with each collection, also those in the trash, until
+// its first error.
+func (s *Store) Collections(ctx context.Context, visit func(id collfs.UUID) error) error {
 	s.mu.Lock()
 	last := s.applied
 	if n := len(s.queue); n > 0 {
@@ -37,7 +43,7 @@ func (s *Store) States(ctx context.Context, visit func(rec collfs.Record, curren
 		return storageError(err)
 	}
 	for _, id := range ids {
-		if err := s.statesOf(ctx, id, visit); err != nil {
+		if err := visit(id); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,75 @@
+package sqlite
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"keepdav/collfs"
+	"keepdav/keepio"
+)
+
+// BenchmarkDurableCommit commits one small file at a time, as a PUT does.
+func BenchmarkDurableCommit(b *testing.B) {
+	for _, c := range []struct{ callers, collections int }{{1, 1}, {8, 8}, {8, 1}, {64, 64}} {
+		b.Run(fmt.Sprintf("callers=%d,collections=%d", c.callers, c.collections), func(b *testing.B) {
+			s := openStore(b, Config{SegmentSize: 8 << 20})
+			s.Start()
+			home := newUser(b, s, "ann", false)
+			type target struct {
+				mu   sync.Mutex // a collection's commits come one after the other
+				id   collfs.UUID
+				base int64
+			}
+			targets := make([]*target, c.collections)
+			for i := range targets {
+				targets[i] = &target{id: newCollection(b, s, home, fmt.Sprint("c", i))}
+			}
+			block := keepio.NewStoredBlock([16]byte{1}, 4096)
+			var n atomic.Int64
+			var wg sync.WaitGroup
+			b.ResetTimer()
+			for i := range c.callers {
+				wg.Go(func() {
+					for {
+						k := n.Add(1)
+						if k > int64(b.N) {
+							return
+						}
+						t := targets[i%len(targets)]
+						op := collfs.Op{Kind: collfs.OpPut, Path: fmt.Sprintf("dir/file-%d", k%1000), Content: collfs.Content{
+							ID: collfs.ContentID{byte(k), byte(k >> 8), byte(k >> 16)}, Size: 4096, Segments: []keepio.Segment{{Block: block, Len: 4096}}}}
+						if len(targets) == 1 {
+							// Only the acceptance is in order: what waits for the disk joins.
+							op.Path = fmt.Sprintf("dir/file-%d", k)
+						}
+						ops := []collfs.Op{op}
+						t.mu.Lock()
+						if t.base == 0 {
+							ops = append(mkdir("dir"), ops...)
+						}
+						tx := collfs.Tx{Changes: []collfs.Change{{Collection: t.id, Base: t.base, Ops: ops, Files: 1, Bytes: 4096,
+							Extents: []keepio.Extent{{Block: keepio.BlockID(k), From: 0, To: 4096, CRC: 7}}}}, Durable: true}
+						_, err := s.Commit(b.Context(), tx)
+						t.base++
+						t.mu.Unlock()
+						if err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
+			b.StopTimer()
+			start := time.Now()
+			if err := s.waitApplied(b.Context(), s.journal.Last()); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms-behind")
+		})
+	}
+}

@@ -1,0 +1,319 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"keepdav/collfs"
+	"keepdav/keepio"
+)
+
+// A crashModel drives a store with random transactions and knows what must be
+// there after a crash. Block files are only numbers to it: which bytes of them
+// are on disk.
+type crashModel struct {
+	t     *testing.T
+	rnd   *rand.Rand
+	s     *Store
+	dir   string
+	home  collfs.UUID
+	colls []*modelColl
+
+	block  keepio.BlockID
+	ends   map[keepio.BlockID]uint32 // written
+	synced map[keepio.BlockID]uint32 // on disk
+	luck   bool                      // at the cut, all that was written happened to be on disk
+
+	journal string // a copy of the journal as of the last durable commit
+	now     time.Time
+	txs     int
+}
+
+type modelColl struct {
+	id      collfs.UUID
+	made    int   // the transaction that made it
+	txs     []int // those of its commits, by revision
+	durable int   // revision up to which it is durable; -1: its creation isn't
+}
+
+func newCrashModel(t *testing.T, seed uint64) *crashModel {
+	m := &crashModel{
+		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), dir: filepath.Join(t.TempDir(), "store"), now: time.Unix(1_700_000_000, 0),
+		ends: make(map[keepio.BlockID]uint32), synced: make(map[keepio.BlockID]uint32),
+	}
+	m.open()
+	m.home = newUser(t, m.s, "ann", false)
+	m.s.writeMu.Lock()
+	if err := m.s.checkpointLocked(t.Context(), "TRUNCATE"); err != nil {
+		t.Fatal(err)
+	}
+	m.s.writeMu.Unlock()
+	m.journal = m.copyJournal()
+	return m
+}
+
+func (m *crashModel) open() {
+	m.s = openStore(m.t, Config{
+		Dir: m.dir, SegmentSize: 8 << 10, ApplyDelay: time.Millisecond, Now: func() time.Time { return m.now },
+		SyncIDs: func(_ context.Context, ids []keepio.BlockID) error {
+			m.sync(ids)
+			return nil
+		},
+		VerifyExtent: func(x keepio.Extent) error {
+			if m.synced[x.Block] < x.To {
+				return keepio.ErrCorrupt
+			}
+			return nil
+		},
+	})
+}
+
+// sync is called by the applier too, but the model waits for nothing while it
+// reads the maps: see crash.
+func (m *crashModel) sync(ids []keepio.BlockID) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	for _, id := range ids {
+		m.synced[id] = m.ends[id]
+	}
+}
+
+// extent writes some bytes to a block file.
+func (m *crashModel) extent() keepio.Extent {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	if m.block == 0 || m.rnd.IntN(4) == 0 {
+		m.block++
+	}
+	x := keepio.Extent{Block: m.block, From: m.ends[m.block]}
+	x.To = x.From + 1 + m.rnd.Uint32N(1000)
+	m.ends[m.block] = x.To
+	return x
+}
+
+// step commits one random transaction.
+func (m *crashModel) step() {
+	m.now = m.now.Add(time.Duration(m.rnd.IntN(4000)) * time.Millisecond)
+	m.txs++
+	tx := collfs.Tx{Durable: m.rnd.IntN(4) == 0}
+	var touched []*modelColl
+	if len(m.colls) == 0 || m.rnd.IntN(12) == 0 {
+		c := &modelColl{id: m.s.NewCollectionUUID(), made: m.txs, durable: -1}
+		tx.Records = append(tx.Records, collfs.RecordOp{Kind: collfs.CreateCollection, UUID: c.id, Owner: m.home, Name: "c", Unique: true})
+		m.colls = append(m.colls, c)
+		if m.rnd.IntN(2) == 0 {
+			touched = append(touched, c)
+		} else if tx.Durable {
+			c.durable = 0
+		}
+	}
+	for len(touched) < 1+m.rnd.IntN(3)/2 {
+		c := m.colls[m.rnd.IntN(len(m.colls))]
+		if slices.Contains(touched, c) {
+			break
+		}
+		touched = append(touched, c)
+	}
+	var ids []keepio.BlockID
+	for _, c := range touched {
+		rev := int64(len(c.txs))
+		ch := collfs.Change{Collection: c.id, Base: rev, Ops: mkdir(fmt.Sprintf("n%d", rev+1))}
+		if m.rnd.IntN(3) > 0 {
+			x := m.extent()
+			ch.Extents, ids = append(ch.Extents, x), append(ids, x.Block)
+		}
+		tx.Changes = append(tx.Changes, ch)
+	}
+	if tx.Durable {
+		m.sync(ids)
+	}
+	if _, err := m.s.Commit(m.t.Context(), tx); err != nil {
+		m.t.Fatal(err)
+	}
+	for _, c := range touched {
+		c.txs = append(c.txs, m.txs)
+	}
+	if tx.Durable {
+		for _, c := range touched {
+			c.durable = len(c.txs)
+		}
+		for _, op := range tx.Records {
+			for _, c := range m.colls {
+				if c.id == op.UUID {
+					c.durable = max(c.durable, 0)
+				}
+			}
+		}
+		m.journal = m.copyJournal()
+	}
+}
+
+// freeze runs fn while nothing is written.
+func (m *crashModel) freeze(fn func()) {
+	m.s.writeMu.Lock()
+	defer m.s.writeMu.Unlock()
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	fn()
+}
+
+func copyDir(t *testing.T, from string, skip func(name string) bool) string {
+	to := filepath.Join(t.TempDir(), "copy")
+	if err := os.Mkdir(to, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.IsDir() || skip != nil && skip(e.Name()) {
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join(from, e.Name()))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // a segment in the making
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, e.Name()), data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return to
+}
+
+func isSpare(name string) bool { return strings.HasPrefix(name, "spare") }
+
+func (m *crashModel) copyJournal() (dir string) {
+	m.freeze(func() { dir = copyDir(m.t, filepath.Join(m.dir, "journal"), isSpare) })
+	return dir
+}
+
+// crash ends the store and opens what is left of it.
+func (m *crashModel) crash(power bool) {
+	var dir, journal string
+	m.luck = m.rnd.IntN(3) == 0
+	m.freeze(func() {
+		skip := func(name string) bool { return false }
+		if power && !m.luck {
+			skip = func(name string) bool { return strings.HasPrefix(name, "keepdav.db-") }
+		}
+		dir = copyDir(m.t, m.dir, skip)
+		journal = copyDir(m.t, filepath.Join(m.dir, "journal"), isSpare)
+		if power && m.rnd.IntN(2) == 0 {
+			journal = m.journal
+		}
+		if !power || m.luck {
+			maps.Copy(m.synced, m.ends)
+		}
+		m.synced = maps.Clone(m.synced) // the old store's applier goes on with its own
+	})
+	if err := os.Rename(journal, filepath.Join(dir, "journal")); err != nil {
+		m.t.Fatal(err)
+	}
+	if journal == m.journal {
+		m.journal = ""
+	}
+	old := m.s
+	if err := old.Close(m.t.Context()); err != nil {
+		m.t.Fatal(err)
+	}
+	m.dir = dir
+	m.open()
+	m.check(power)
+	m.journal = m.copyJournal()
+	// A database that was read back is on disk.
+}
+
+// check compares the store with the model, which then forgets what was lost.
+func (m *crashModel) check(power bool) {
+	t := m.t
+	present := make(map[int]bool)
+	lost := make(map[int]bool)
+	kept := m.colls[:0]
+	for _, c := range m.colls {
+		rec, saved, err := m.s.Load(t.Context(), c.id, 0)
+		if err != nil {
+			if c.durable >= 0 || !power {
+				t.Fatalf("collection made by transaction %d: %v; durable up to %d", c.made, err, c.durable)
+			}
+			lost[c.made] = true
+			for _, tx := range c.txs {
+				lost[tx] = true
+			}
+			continue
+		}
+		present[c.made] = true
+		kept = append(kept, c)
+		rev := int(rec.Revision)
+		if rev < c.durable || rev > len(c.txs) || !power && rev != len(c.txs) {
+			t.Fatalf("collection has revision %d; %d of %d are durable", rev, c.durable, len(c.txs))
+		}
+		tree, err := collfs.Load(saved, fakeBlocks{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := int(tree.Dirs()); got != rev {
+			t.Fatalf("revision %d has %d directories", rev, got)
+		}
+		for n := 1; n <= rev; n++ {
+			if _, err := tree.Stat(fmt.Sprintf("n%d", n)); err != nil {
+				t.Fatalf("revision %d: %v", rev, err)
+			}
+			present[c.txs[n-1]] = true
+		}
+		for _, tx := range c.txs[rev:] {
+			lost[tx] = true
+		}
+		c.txs = c.txs[:rev]
+		c.durable = rev
+	}
+	m.colls = kept
+	for tx := range lost {
+		if present[tx] {
+			t.Fatalf("transaction %d is there in part", tx)
+		}
+	}
+	if found, err := m.s.CheckDatabase(t.Context()); err != nil || len(found) > 0 {
+		t.Fatal(found, err)
+	}
+}
+
+func TestAKilledStoreHasEveryCommit(t *testing.T) {
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			m := newCrashModel(t, seed)
+			for range 8 {
+				for range m.rnd.IntN(80) {
+					m.step()
+				}
+				m.crash(false)
+			}
+		})
+	}
+}
+
+func TestAPowerCutLeavesAPrefixWithEveryDurableCommit(t *testing.T) {
+	for seed := range uint64(5) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			m := newCrashModel(t, seed)
+			for range 8 {
+				for range m.rnd.IntN(80) {
+					m.step()
+				}
+				m.crash(m.rnd.IntN(4) > 0)
+			}
+		})
+	}
+}
