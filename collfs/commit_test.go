@@ -438,3 +438,58 @@ func TestOldVersionsAreReadOnly(t *testing.T) {
 		t.Errorf("NewStage() = %v; want ErrReadOnly", err)
 	}
 }
+
+func TestPutOverAnOpenFileKeepsWhatItsHandleWrites(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	id := e.catalog.Create(e.home, "c")
+	c := e.open(e.fs(), id)
+	put(t, c, "f", "base")
+	h, _, err := c.OpenFile("f", collfs.OpenOptions{Flags: os.O_RDWR})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, c, "f", "put")
+	if got := get(t, c, "f"); got != "put" {
+		t.Errorf("f = %q", got)
+	}
+	if _, err := h.Append(ctx, []byte("+")); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]bool)
+	for _, content := range files(t, e.open(e.fs(), id)) {
+		got[content] = true
+	}
+	if want := map[string]bool{"base+": true, "put": true}; !reflect.DeepEqual(got, want) {
+		t.Errorf("contents = %v; want %v", got, want)
+	}
+}
+
+func TestReadOnlyHandlesRefuseWrites(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	c := e.open(e.fs(), e.catalog.Create(e.home, "c"))
+	put(t, c, "f", "x")
+	h, _, err := c.OpenFile("f", collfs.OpenOptions{Flags: os.O_RDONLY})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.WriteAt(ctx, []byte("y"), 0); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("WriteAt() = %v", err)
+	}
+	if err := h.Truncate(0); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("Truncate() = %v", err)
+	}
+	if err := h.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Close(ctx); !errors.Is(err, collfs.ErrClosed) {
+		t.Errorf("second Close() = %v", err)
+	}
+	if _, err := h.ReadAt(ctx, make([]byte, 1), 0); !errors.Is(err, collfs.ErrClosed) {
+		t.Errorf("ReadAt() after Close = %v", err)
+	}
+}

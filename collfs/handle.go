@@ -308,7 +308,7 @@ func (h *Handle) checkWrite(off, n int64) error {
 func (h *Handle) WriteAt(ctx context.Context, p []byte, off int64) (int, error) {
 	err := h.checkWrite(off, int64(len(p)))
 	if err == nil && len(p) > 0 {
-		err = h.write(ctx, p, off, h.flags&os.O_APPEND != 0)
+		_, err = h.write(ctx, p, off, h.flags&os.O_APPEND != 0)
 	}
 	if err != nil {
 		return 0, pathError("write", h.path, err)
@@ -319,29 +319,30 @@ func (h *Handle) WriteAt(ctx context.Context, p []byte, off int64) (int, error) 
 // Append writes all of p at the end and returns where that was.
 func (h *Handle) Append(ctx context.Context, p []byte) (off int64, err error) {
 	if err = h.checkWrite(0, int64(len(p))); err == nil {
-		if err = h.write(ctx, p, -1, true); err == nil {
-			return h.Info().Size - int64(len(p)), nil
+		if off, err = h.write(ctx, p, 0, true); err == nil {
+			return off, nil
 		}
 	}
 	return 0, pathError("write", h.path, err)
 }
 
-func (h *Handle) write(ctx context.Context, p []byte, off int64, atEnd bool) error {
+// write writes p at off, or at the end, and returns where that was.
+func (h *Handle) write(ctx context.Context, p []byte, off int64, atEnd bool) (int64, error) {
 	o := h.o
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !atEnd {
 		if done, err := h.overwrite(ctx, p, off); done || err != nil {
-			return err
+			return off, err
 		}
 	}
 	segs, err := o.append(ctx, p)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	c, err := o.lock()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer c.end()
 	if atEnd {
@@ -356,7 +357,7 @@ func (h *Handle) write(ctx context.Context, p []byte, off int64, atEnd bool) err
 			o.fresh[s.Block] = s.Off
 		}
 	}
-	return nil
+	return off, nil
 }
 
 // append puts p into blocks: the first bytes that are written to a file into the

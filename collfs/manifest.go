@@ -145,7 +145,7 @@ type ZeroBlock func() (hash [16]byte, size uint32, err error)
 
 // AppendManifest appends the manifest of t to buf, in the order of Arvados' Go
 // writers. All blocks must be stored, else the error is ErrNotStored. Holes
-// become spans of the zero block.
+// become spans of the zero block; zero may be nil if there are none.
 func (t *Tree) AppendManifest(buf []byte, zero ZeroBlock) ([]byte, error) {
 	out := bytes.NewBuffer(buf)
 	p := manifestPrinter{w: manifest.NewWriter(out), zero: zero, locators: make(map[*keepio.Block]keepio.Locator)}
@@ -211,6 +211,9 @@ func (p *manifestPrinter) locator(b *keepio.Block) (keepio.Locator, error) {
 	var hash [16]byte
 	var size uint32
 	if b == nil {
+		if p.zero == nil {
+			return keepio.Locator{}, fmt.Errorf("zero block: %w", ErrNotStored)
+		}
 		var err error
 		if hash, size, err = p.zero(); err != nil {
 			return keepio.Locator{}, fmt.Errorf("zero block: %w", err)

@@ -296,7 +296,8 @@ func (t *transfer) try(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	records, err := t.fs.cfg.Catalog.Commit(ctx, tx)
+	// Who asked may go away; leaving the outcome open would cost more than going on.
+	records, err := t.fs.cfg.Catalog.Commit(context.WithoutCancel(ctx), tx)
 	if errors.Is(err, ErrUnknownOutcome) {
 		took, terr := t.tookPlace(ctx, tx)
 		if terr != nil {

@@ -318,17 +318,22 @@ func pathError(op, path string, err error) error {
 	return &fs.PathError{Op: op, Path: path, Err: err}
 }
 
-// checkPath says what is wrong with a path that a user wants to make, if anything.
+// checkPath says what is wrong with a path that a user wants to make, if
+// anything. Only the last name may be too long: the others are there already, or
+// will be found missing.
 func checkPath(path string) error {
 	if path == "" {
 		return fs.ErrInvalid
 	}
-	for name := range strings.SplitSeq(path, "/") {
-		if err := CheckName(name); err != nil {
-			return err
+	dir, name := splitPath(path)
+	if dir != "" {
+		for s := range strings.SplitSeq(dir, "/") {
+			if !validName(s) {
+				return fmt.Errorf("%w: %q", ErrNameInvalid, s)
+			}
 		}
 	}
-	return nil
+	return CheckName(name)
 }
 
 func (o OpKind) String() string {

@@ -109,7 +109,7 @@ var folderCases = []Case{
 		}
 		check := func(user, item collfs.UUID, wanted collfs.Level) error {
 			if got, err := e.Folders.Access(ctx, user, item); err != nil || got != wanted {
-				return fmt.Errorf("Access = %v, %v; want %v", got, err, wanted)
+				return fmt.Errorf("level = %v, %v; want %v", got, err, wanted)
 			}
 			return nil
 		}
