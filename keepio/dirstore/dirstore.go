@@ -42,7 +42,7 @@ type Config struct {
 	Trash string // where blocks wait to be deleted, on the file system of Dir; made if missing
 
 	NoSync    bool // blocks survive the process, but not a loss of power
-	OpenFiles int  // block files kept open; 0: 512
+	OpenFiles int  // block files kept open; 0: 256
 }
 
 // A Store keeps blocks in a directory. It implements keepio.LocalStore. One
@@ -59,7 +59,7 @@ var _ keepio.LocalStore = (*Store)(nil)
 // at the next Open.
 const tempDir = ".tmp"
 
-const defaultOpenFiles = 512
+const defaultOpenFiles = 256
 
 // Open opens a store. The caller ends it with Close.
 func Open(cfg Config) (*Store, error) {

@@ -17,9 +17,9 @@ const (
 	BufferSize = 256 << 10
 
 	// sendfileFrom is the length from which on sendfile is worth its set-up.
-	sendfileFrom = 256 << 10
+	sendfileFrom = 64 << 10
 
-	spareFiles = 4
+	spareFiles = 8
 )
 
 // A Buffer is a place for file contents.
