@@ -132,6 +132,9 @@ func (s *Store) syncBlocks(entries []*entry) error {
 
 // finish notes that the first n entries of the queue are in the database.
 func (s *Store) finish(b *batch, n int, size int64) {
+	if b.records != nil {
+		s.names.forget() // before anybody hears of progress
+	}
 	s.mu.Lock()
 	s.applied = b.last
 	clear(s.queue[:n])
@@ -168,9 +171,6 @@ func (s *Store) finish(b *batch, n int, size int64) {
 	close(s.progress)
 	s.progress = make(chan struct{})
 	s.mu.Unlock()
-	if b.records != nil {
-		s.names.forget()
-	}
 	s.foldable.add(b.long)
 	if len(b.long) > 0 {
 		s.wakeTidy()
