@@ -32,6 +32,7 @@ type fileSystem interface {
 	Rename(from, to string) error
 	SyncDir(dir string) error
 	ReadDir(dir string) ([]fs.DirEntry, error)
+	Free(dir string) (free, total int64, err error)
 }
 
 // osFiles is the real file system.
@@ -56,6 +57,14 @@ func (f osFile) Truncate(size int64) error { return f.OS().Truncate(size) }
 func (osFiles) Remove(path string) error                  { return os.Remove(path) }
 func (osFiles) Rename(from, to string) error              { return full(os.Rename(from, to)) }
 func (osFiles) ReadDir(dir string) ([]fs.DirEntry, error) { return os.ReadDir(dir) }
+
+func (osFiles) Free(dir string) (free, total int64, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, 0, err
+	}
+	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
+}
 
 func (osFiles) SyncDir(dir string) error {
 	d, err := os.Open(dir)

@@ -149,6 +149,15 @@ func (m *memFiles) ReadDir(string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
+func (m *memFiles) Free(string) (free, total int64, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.room < 0 {
+		return 1 << 40, 1 << 40, nil
+	}
+	return m.room, 1 << 40, nil
+}
+
 type memEntry string
 
 func (e memEntry) Name() string               { return string(e) }
@@ -375,7 +384,7 @@ func openMemSpool(t testing.TB, files *memFiles, before *memSpool, change func(*
 	}
 	cfg := SpoolConfig{
 		Dir: t.TempDir(), Store: m.store, files: files,
-		Patience: 50 * time.Millisecond,
+		Patience: 50 * time.Millisecond, KeepFree: -1,
 		NextID: func() (BlockID, error) {
 			m.mu.Lock()
 			defer m.mu.Unlock()

@@ -36,7 +36,7 @@ func (p *Packer) Append(ctx context.Context, data []byte) ([]Segment, error) {
 	s := p.g.spool
 	s.active.enter()
 	defer s.active.leave()
-	if err := s.budget.acquire(ctx, int64(len(data)), p.reserve); err != nil {
+	if err := s.admit(ctx, len(data), p.reserve); err != nil {
 		return nil, err
 	}
 	var segs []Segment

@@ -275,3 +275,21 @@ func TestManySealedBlocksAreHashedSideBySide(t *testing.T) {
 		}
 	}
 }
+
+func TestSomeOfTheDiskIsKeptForDeletes(t *testing.T) {
+	m := openModel(t, func(cfg *SpoolConfig) { cfg.KeepFree = 1 << 20 })
+	p, r := m.NewPacker("c"), m.NewRepacker("c")
+	mustAppend(t, p, randomBytes(1000))
+	m.files.setRoom(1<<20 + 5000)
+	m.room.next.Store(0) // a second has passed
+	mustAppend(t, p, randomBytes(4000))
+	m.room.next.Store(0)
+	for range 2 {
+		if _, err := p.Append(context.Background(), randomBytes(4000)); !errors.Is(err, ErrFull) {
+			t.Errorf("Append into what is kept = %v; want ErrFull", err)
+		}
+	}
+	mustAppend(t, r, randomBytes(4000)) // repacking frees room in the end
+	m.files.setRoom(-1)
+	mustAppend(t, p, randomBytes(4000))
+}

@@ -28,6 +28,7 @@ type SpoolConfig struct {
 	Budget   int64         // bytes that may wait to be stored before appends wait; 0: 4 GiB
 	NoSync   bool          // Sync does nothing: data survives the process, not a loss of power
 	IdleSeal time.Duration // an open block without appends for so long is stored; 0: 30 s
+	KeepFree int64         // of the disk, for the catalog: appends that would touch it are ErrFull; 0: 32 MiB or a sixteenth, negative: none
 	Patience time.Duration // appends wait for so long while storing fails; 0: 30 s
 	Log      zerolog.Logger
 
@@ -56,6 +57,7 @@ type Spool struct {
 	store   LocalStore
 	dir     dirSyncer
 	budget  budget
+	room    room
 	storer  *storer
 	flusher *flusher
 	active  activity
@@ -90,6 +92,9 @@ func OpenSpool(cfg SpoolConfig) (*Spool, error) {
 	if cfg.Patience == 0 {
 		cfg.Patience = defaultPatience
 	}
+	if cfg.KeepFree == 0 {
+		cfg.KeepFree = defaultKeepFree
+	}
 	if cfg.files == nil {
 		cfg.files = osFiles{}
 	}
@@ -105,6 +110,8 @@ func OpenSpool(cfg SpoolConfig) (*Spool, error) {
 		groups: make(map[string]*group),
 	}
 	s.dir.sync = func() error { return s.fs.SyncDir(cfg.Dir) }
+	s.room.keep = cfg.KeepFree
+	s.room.free = func() (int64, int64, error) { return s.fs.Free(cfg.Dir) }
 	s.storer = newStorer(s)
 	s.flusher = newFlusher(s)
 	s.budget = budget{limit: cfg.Budget, reserve: repackReserve, patient: cfg.Patience, relieve: s.relieve, trouble: s.storer.trouble}
@@ -119,6 +126,17 @@ func OpenSpool(cfg SpoolConfig) (*Spool, error) {
 // pathOf names the file of a block.
 func (s *Spool) pathOf(id BlockID) string {
 	return filepath.Join(s.cfg.Dir, fmt.Sprintf("%016x", uint64(id)))
+}
+
+// admit lets n bytes in: it waits for the budget, and refuses them when the
+// disk is full.
+func (s *Spool) admit(ctx context.Context, n int, reserve bool) error {
+	if !reserve {
+		if err := s.room.take(int64(n)); err != nil {
+			return err
+		}
+	}
+	return s.budget.acquire(ctx, int64(n), reserve)
 }
 
 // newFile makes an open block file for g.

@@ -26,7 +26,7 @@ func (st *Stream) Append(ctx context.Context, data []byte) ([]Segment, error) {
 	s := st.g.spool
 	s.active.enter()
 	defer s.active.leave()
-	if err := s.budget.acquire(ctx, int64(len(data)), st.reserve); err != nil {
+	if err := s.admit(ctx, len(data), st.reserve); err != nil {
 		return nil, err
 	}
 	var segs []Segment
