@@ -63,6 +63,7 @@ func (m *multistatus) flush() error {
 		m.out = m.w
 		if m.gzipOK {
 			h.Set("Content-Encoding", "gzip")
+			h.Set("Vary", "Accept-Encoding")
 			m.gz = gzPool.Get().(*gzip.Writer)
 			m.gz.Reset(m.w)
 			m.out = m.gz

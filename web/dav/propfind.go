@@ -131,9 +131,14 @@ type walker struct {
 	p    *propWriter
 	m    *multistatus
 	deep bool
+	open int // listings
 }
 
-const listBatch = 128
+const (
+	listBatch = 128
+	manyOpen  = 16 // levels; deeper ones get smaller batches, which would add up
+	deepBatch = 4
+)
 
 var infoPool = sync.Pool{New: func() any { s := make([]davfs.Info, listBatch); return &s }}
 
@@ -141,25 +146,33 @@ var infoPool = sync.Pool{New: func() any { s := make([]davfs.Info, listBatch); r
 // memory is one batch for each level.
 func (wk *walker) members(l davfs.Listing, dir string) error {
 	defer l.Close()
-	batch := infoPool.Get().(*[]davfs.Info)
-	defer func() {
-		clear(*batch)
-		infoPool.Put(batch)
-	}()
+	wk.open++
+	defer func() { wk.open-- }()
+	var batch []davfs.Info
+	if wk.open > manyOpen {
+		batch = make([]davfs.Info, deepBatch)
+	} else {
+		pooled := infoPool.Get().(*[]davfs.Info)
+		batch = *pooled
+		defer func() {
+			clear(batch)
+			infoPool.Put(pooled)
+		}()
+	}
 	href := string(wk.p.appendHref(nil, dir, true))
 	for {
 		if err := wk.q.ctx.Err(); err != nil {
 			return err
 		}
-		n, err := l.Next(*batch)
+		n, err := l.Next(batch)
 		if err != nil {
 			return err
 		}
 		if n == 0 {
 			return nil
 		}
-		for i := range (*batch)[:n] {
-			info := &(*batch)[i]
+		for i := range batch[:n] {
+			info := &batch[i]
 			wk.m.buf = wk.p.append(wk.m.buf, href, dir, info, "")
 			if err := wk.m.flushIfFull(); err != nil {
 				return err

@@ -37,8 +37,8 @@ var (
 // than bytes and a malformed header are ignored, as RFC 9110 §14.2 has it.
 func ParseRange(s string, size int64) ([]Span, error) {
 	spec, ok := cutFoldPrefix(strings.TrimSpace(s), "bytes=")
-	if !ok {
-		return nil, nil
+	if !ok || size == 0 {
+		return nil, nil // an empty file is sent whole: some clients ask for a range each time
 	}
 	var spans []Span
 	var sum int64

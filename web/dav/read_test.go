@@ -42,6 +42,8 @@ func TestRangesOfAFile(t *testing.T) {
 			t.Errorf("%s: Content-Range %q, body %q; want %q, %q", c.headers, a.Header.Get("Content-Range"), a.text, c.crange, c.body)
 		}
 	}
+	s.want(201, "PUT", "/home/coll/empty", "", "")
+	s.want(200, "GET", "/home/coll/empty", "Range: bytes=0-99", "")
 	a := s.want(206, "GET", "/home/coll/f.txt", "Range: bytes=0-1,4-5,-1", "")
 	_, params, err := mime.ParseMediaType(a.Header.Get("Content-Type"))
 	if err != nil || int(a.ContentLength) != len(a.text) {

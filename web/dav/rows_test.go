@@ -217,6 +217,21 @@ func TestDepthIsReadWithoutCase(t *testing.T) {
 	s.want(400, "PROPFIND", "/home/coll/d/", "Depth: 2", "")
 }
 
+func TestDeepTreesAreListedWhole(t *testing.T) {
+	s := newServer(t)
+	p := ""
+	for range 50 {
+		p += "/d"
+		s.tree.nodes[p[1:]] = &memNode{dir: true, mtime: memTime}
+		for j := range 6 {
+			s.tree.nodes[fmt.Sprintf("%s/f%d", p[1:], j)] = &memNode{mtime: memTime}
+		}
+	}
+	if rs := s.propfind("/home/coll/", "Depth: infinity", ""); len(rs) != 351 {
+		t.Errorf("%d responses; want 351", len(rs))
+	}
+}
+
 func TestInfinitePropfindIsBounded(t *testing.T) {
 	s := newServer(t, func(c *Config) { c.MaxEntries = 5 })
 	s.put("/home/coll/d/", "/home/coll/d/1", "/home/coll/d/2", "/home/coll/d/3", "/home/coll/d/4")
@@ -606,6 +621,45 @@ func TestTimesAreReadInEveryForm(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("parseAnyTime(%q) = %q; want %q", in, got, want)
+		}
+	}
+}
+
+func TestUploadCutAnywhereChangesNothing(t *testing.T) {
+	s := newServer(t)
+	const size = 1 << 20
+	before, after := strings.Repeat("o", 1000), strings.Repeat("n", size)
+	s.want(201, "PUT", "/home/coll/f", "", before)
+	for cut := 0; cut < size; cut += 64 << 10 {
+		for _, chunked := range []bool{false, true} {
+			head, body := fmt.Sprintf("Content-Length: %d\n\n", size), after[:cut]
+			if chunked {
+				head = fmt.Sprintf("X-Expected-Entity-Length: %d\nTransfer-Encoding: chunked\n\n", size)
+				body = fmt.Sprintf("%x\r\n%s", size, body)
+			}
+			c := s.raw("PUT /home/coll/f HTTP/1.1\nHost: h\nX-User: ann\n" + head)
+			if _, err := io.WriteString(c, body); err != nil {
+				t.Fatal(err)
+			}
+			c.(*net.TCPConn).CloseWrite()
+			if res, err := http.ReadResponse(bufio.NewReader(c), nil); err == nil && res.StatusCode < 400 {
+				t.Errorf("cut after %d bytes (chunked %v): %s", cut, chunked, res.Status)
+			}
+			c.Close()
+			if got := s.content("/home/coll/f"); got != before {
+				t.Fatalf("cut after %d bytes (chunked %v): the file has %d bytes now", cut, chunked, len(got))
+			}
+		}
+	}
+	// One that goes away while its upload is committed finds either content.
+	for range 20 {
+		c := s.raw(fmt.Sprintf("PUT /home/coll/f HTTP/1.1\nHost: h\nX-User: ann\nContent-Length: %d\n\n", size))
+		if _, err := io.WriteString(c, after); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		if got := s.content("/home/coll/f"); got != before && got != after {
+			t.Fatalf("a client that went away left %d bytes", len(got))
 		}
 	}
 }

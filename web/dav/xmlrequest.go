@@ -14,7 +14,7 @@ const (
 	maxXMLDepth = 100
 	maxXMLProps = 1000
 	maxXMLNames = 32 << 10 // bytes of all names: each is repeated for each resource
-	maxOwnerXML = 8 << 10
+	maxOwnerXML = 4 << 10
 )
 
 var (
