@@ -220,7 +220,7 @@ func TryStart(t testing.TB, o Options) (*Server, error) {
 	switch o.Kind {
 	case KeepDAV:
 		s.cmd = exec.Command(Binary(t), append([]string{"serve", "--store", o.Store, "--listen", addr}, o.Args...)...)
-		s.cmd.Env = append(os.Environ(), "KEEPDAV_ADMIN_PASSWORD="+Password, "GORACE=halt_on_error=1")
+		s.cmd.Env = append(os.Environ(), "KEEPDAV_ADMIN_PASSWORD="+Password, "GORACE=halt_on_error=1", "KEEPDAV_ACCESS_LOG=errors")
 	default:
 		mode := reference.Durable
 		if o.Kind == ReferenceLying {
@@ -373,7 +373,7 @@ func (s *Server) Kill() {
 func (s *Server) Done() <-chan struct{} { return s.done }
 
 // stopLimit is how long a server may take to finish what it has begun.
-const stopLimit = 60 * time.Second
+const stopLimit = 30 * time.Second
 
 // Stop asks the server to finish, and reports if it did not in time or not well.
 func (s *Server) Stop() error {
@@ -382,8 +382,13 @@ func (s *Server) Stop() error {
 	select {
 	case <-s.done:
 	case <-time.After(stopLimit):
-		s.Kill()
-		return fmt.Errorf("%s did not stop within %v of SIGTERM", s.Kind, stopLimit)
+		s.cmd.Process.Signal(syscall.SIGQUIT) // it shows what its goroutines wait for
+		select {
+		case <-s.done:
+		case <-time.After(5 * time.Second):
+			s.Kill()
+		}
+		return fmt.Errorf("%s did not stop within %v of SIGTERM\n%s", s.Kind, stopLimit, s.Log(100_000))
 	}
 	if s.Kind == KeepDAV && s.err != nil {
 		return fmt.Errorf("%s stopped by SIGTERM: %w\n%s", s.Kind, s.err, s.Log(20000))
