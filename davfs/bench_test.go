@@ -23,7 +23,7 @@ func BenchmarkStat(b *testing.B) {
 	r.put("/home/p/c/a/b", "x")
 	id := r.entry(p, "c").Collection.UUID
 	bob, bobs := r.user("bob")
-	r.catalog.Grant(bob.UUID, p, collfs.CanRead)
+	r.grant(bob.UUID, p, collfs.CanRead)
 	for _, c := range []struct {
 		name string
 		fs   *davfs.FS

@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
-	"path"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,34 +16,56 @@ import (
 
 	"keepdav/collfs"
 	"keepdav/collfs/memcatalog"
+	"keepdav/collfs/sqlite"
 	"keepdav/davfs"
 	"keepdav/davfs/fstest"
 	"keepdav/keepio"
+	"keepdav/keepio/dirstore"
 	"keepdav/keepio/memstore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A rig is a site over a catalog in memory, with an admin.
+// A backend keeps records and contents.
+type backend interface {
+	collfs.Catalog
+	collfs.Folders
+}
+
+// A rig is a site with an admin: over a catalog in memory, or in tests below
+// TestOnSQLite over SQLite and a directory.
 type rig struct {
 	t       testing.TB
 	ctx     context.Context
-	catalog *memcatalog.Catalog
+	catalog backend
+	mem     *memcatalog.Catalog // or
+	sql     *sqlite.Store
 	spool   *keepio.Spool
 	files   *collfs.FS
-	side    *fstest.SideStore
+	side    davfs.SideStore
 	site    *davfs.Site
 	admin   collfs.User
 	change  []func(*davfs.Config)
-	fault   atomic.Pointer[error] // what commits fail with
+	fault   atomic.Pointer[error] // what commits in memory fail with
 	*davfs.FS
 }
 
 func newRig(t testing.TB, change ...func(*davfs.Config)) *rig {
 	r := &rig{t: t, ctx: t.Context(), side: fstest.NewSideStore(), change: change}
+	if strings.HasPrefix(t.Name(), "TestOnSQLite/") {
+		r.useSQLite()
+	} else {
+		r.useMemory()
+	}
+	r.open(t)
+	return r
+}
+
+func (r *rig) useMemory() {
 	var home collfs.UUID
-	r.catalog, home = memcatalog.New()
-	r.catalog.Fault = func(context.Context, collfs.Tx) (o memcatalog.Outcome) {
+	r.mem, home = memcatalog.New()
+	r.catalog = r.mem
+	r.mem.Fault = func(context.Context, collfs.Tx) (o memcatalog.Outcome) {
 		if err := r.fault.Load(); err != nil {
 			o.Err = *err
 		}
@@ -52,23 +75,54 @@ func newRig(t testing.TB, change ...func(*davfs.Config)) *rig {
 	var last atomic.Uint64
 	var err error
 	r.spool, err = keepio.OpenSpool(keepio.SpoolConfig{
-		Dir: t.TempDir(), Store: new(memstore.Store), NoSync: true,
+		Dir: r.t.TempDir(), Store: new(memstore.Store), NoSync: true,
 		NextID: func() (keepio.BlockID, error) { return keepio.BlockID(last.Add(1)), nil },
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.open(t)
-	t.Cleanup(func() {
-		r.site.Close()
-		if err := r.files.Close(context.Background()); err != nil {
-			t.Errorf("close files: %v", err)
-		}
-		if err := r.spool.Close(context.Background()); err != nil {
-			t.Errorf("close spool: %v", err)
-		}
+	r.must(err)
+	r.t.Cleanup(func() {
+		r.shut()
+		r.must(r.spool.Close(context.Background()))
 	})
-	return r
+}
+
+func (r *rig) useSQLite() {
+	dir := r.t.TempDir()
+	var err error
+	r.sql, err = sqlite.Open(r.ctx, sqlite.Config{
+		Dir: dir, NoSync: true, Reserve: -1, Blocks: lateBlocks{r},
+		SyncIDs:     func(ctx context.Context, ids []keepio.BlockID) error { return r.spool.SyncIDs(ctx, ids) },
+		StoreBlocks: func(ctx context.Context, blocks []*keepio.Block) error { return r.spool.Store(ctx, blocks) },
+		Zero:        func(ctx context.Context) ([16]byte, uint32, error) { return r.spool.Zero(ctx) },
+	})
+	r.must(err)
+	r.catalog = r.sql
+	blocks, err := dirstore.Open(dirstore.Config{
+		Dir: filepath.Join(dir, "blocks"), Sums: filepath.Join(dir, "sums"), Trash: filepath.Join(dir, "trash"), NoSync: true,
+	})
+	r.must(err)
+	r.spool, err = keepio.OpenSpool(keepio.SpoolConfig{
+		Dir: filepath.Join(dir, "open"), Store: blocks, NoSync: true,
+		NextID:   func() (keepio.BlockID, error) { return r.sql.NextBlockID() },
+		OnStored: func(ctx context.Context, b []keepio.Stored) error { return r.sql.BlockStored(ctx, b) },
+	})
+	r.must(err)
+	r.sql.Start()
+	r.admin, err = r.sql.CreateUser(r.ctx, "admin", "admin", "", true)
+	r.must(err)
+	r.t.Cleanup(func() {
+		r.shut()
+		r.must(r.spool.Close(context.Background()))
+		r.must(r.sql.Close(context.Background()))
+		r.must(blocks.Close())
+	})
+}
+
+// lateBlocks are the blocks of a spool that is opened after the catalog.
+type lateBlocks struct{ r *rig }
+
+func (l lateBlocks) ByID(id keepio.BlockID) (*keepio.Block, error) { return l.r.spool.ByID(id) }
+func (l lateBlocks) ByHash(hash [16]byte, size uint32) *keepio.Block {
+	return l.r.spool.ByHash(hash, size)
 }
 
 // open makes the site over what the catalog has.
@@ -85,20 +139,90 @@ func (r *rig) open(t testing.TB) {
 	r.FS = r.site.User(r.admin)
 }
 
+// shut ends the site.
+func (r *rig) shut() {
+	r.site.Close()
+	if err := r.files.Close(context.Background()); err != nil {
+		r.t.Errorf("close files: %v", err)
+	}
+}
+
+// reopen makes a site that has nothing in memory.
+func (r *rig) reopen() {
+	r.shut()
+	r.open(r.t)
+}
+
+func (r *rig) must(err error) {
+	r.t.Helper()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// inMemory returns the catalog in memory for a test that needs its clock, its
+// faults or its counts, which SQLite hasn't.
+func (r *rig) inMemory() *memcatalog.Catalog {
+	if r.mem == nil {
+		r.t.Skip("the test turns a knob of the catalog in memory")
+	}
+	return r.mem
+}
+
 // user makes another user of the site.
 func (r *rig) user(name string) (collfs.User, *davfs.FS) {
-	u := collfs.User{UUID: r.catalog.AddUser(name, false), Name: name, FullName: name, Active: true}
+	r.t.Helper()
+	var u collfs.User
+	if r.mem != nil {
+		u = collfs.User{UUID: r.mem.AddUser(name, false), Name: name, FullName: name, Active: true}
+	} else {
+		var err error
+		u, err = r.sql.CreateUser(r.ctx, name, name, "", false)
+		r.must(err)
+	}
 	return u, r.site.User(u)
+}
+
+func (r *rig) grant(user, id collfs.UUID, level collfs.Level) {
+	r.t.Helper()
+	switch {
+	case r.mem != nil:
+		r.mem.Grant(user, id, level)
+	case level == collfs.NoAccess:
+		r.must(r.sql.Revoke(r.ctx, user, id))
+	default:
+		r.must(r.sql.Grant(r.ctx, user, id, level))
+	}
+}
+
+// records changes records as another client does, and waits for the news.
+func (r *rig) records(ops ...collfs.RecordOp) {
+	r.t.Helper()
+	heard := make(chan struct{}, 100)
+	stop := r.catalog.Watch(func(e collfs.Event) { // after the site's
+		if e.UUID == ops[len(ops)-1].UUID {
+			heard <- struct{}{}
+		}
+	})
+	defer stop()
+	_, err := r.catalog.Commit(r.ctx, collfs.Tx{Records: ops})
+	r.must(err)
+	<-heard
 }
 
 // project makes a project.
 func (r *rig) project(owner collfs.UUID, name string) collfs.UUID {
 	r.t.Helper()
-	id := memcatalog.NewUUID("j7d0g")
-	_, err := r.catalog.Commit(r.ctx, collfs.Tx{Records: []collfs.RecordOp{{Kind: collfs.CreateProject, UUID: id, Owner: owner, Name: name}}})
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	id := r.files.NewUUID("j7d0g")
+	r.records(collfs.RecordOp{Kind: collfs.CreateProject, UUID: id, Owner: owner, Name: name})
+	return id
+}
+
+// collection makes a collection.
+func (r *rig) collection(owner collfs.UUID, name string) collfs.UUID {
+	r.t.Helper()
+	id := r.files.NewUUID("4zz18")
+	r.records(collfs.RecordOp{Kind: collfs.CreateCollection, UUID: id, Owner: owner, Name: name})
 	return id
 }
 
@@ -236,36 +360,41 @@ func (r *rig) entry(project collfs.UUID, name string) collfs.Entry {
 	return e
 }
 
+// contract runs the suite, each case in a directory that dir makes.
+func contract(t *testing.T, dir func(r *rig, name string) string) {
+	r := newRig(t)
+	n := 0
+	fstest.Run(t, func(*testing.T) (davfs.FileSystem, string) {
+		n++
+		return r.FS, dir(r, fmt.Sprint("c", n))
+	})
+}
+
 func TestContract(t *testing.T) {
-	fstest.Run(t, func(t *testing.T) (davfs.FileSystem, string) {
-		r := newRig(t)
-		r.mkdir("/home/c", "/home/c/dir")
-		return r.FS, "/home/c/dir"
+	contract(t, func(r *rig, name string) string {
+		r.mkdir("/home/"+name, "/home/"+name+"/dir")
+		return "/home/" + name + "/dir"
 	})
 }
 
 func TestContractAtTheRootOfACollection(t *testing.T) {
-	fstest.Run(t, func(t *testing.T) (davfs.FileSystem, string) {
-		r := newRig(t)
-		r.mkdir("/home/c")
-		return r.FS, "/home/c"
+	contract(t, func(r *rig, name string) string {
+		r.mkdir("/home/" + name)
+		return "/home/" + name
 	})
 }
 
 func TestContractThroughByID(t *testing.T) {
-	fstest.Run(t, func(t *testing.T) (davfs.FileSystem, string) {
-		r := newRig(t)
-		r.mkdir("/home/c")
-		return r.FS, path.Join("/by_id", string(r.entry(r.admin.UUID, "c").Collection.UUID))
+	contract(t, func(r *rig, name string) string {
+		return "/by_id/" + string(r.collection(r.admin.UUID, name))
 	})
 }
 
 // In a project itself, directories are collections and files are loose.
 func TestContractInAProject(t *testing.T) {
-	fstest.Run(t, func(t *testing.T) (davfs.FileSystem, string) {
-		r := newRig(t)
-		r.project(r.admin.UUID, "p")
-		return r.FS, "/home/p"
+	contract(t, func(r *rig, name string) string {
+		r.project(r.admin.UUID, name)
+		return "/home/" + name
 	})
 }
 

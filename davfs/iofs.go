@@ -155,5 +155,9 @@ func modTime(attr collfs.Attr, record time.Time) time.Time {
 	if attr.Mtime != 0 {
 		return time.Unix(0, attr.Mtime)
 	}
-	return record
+	return wallTime(record)
 }
+
+// wallTime drops what only this process knows of a time: two answers about the
+// same change are equal, whoever read it from where.
+func wallTime(t time.Time) time.Time { return t.Round(0) }

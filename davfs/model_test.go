@@ -15,23 +15,26 @@ import (
 	"keepdav/davfs"
 )
 
-// A model is a plain tree: names below /home, a file's content, or nil for a
-// directory. Below /home the site is one, whatever is a collection, a directory
-// of one, or a loose file.
-type model map[string]*string
+// A model is a plain tree: names below a project, a file's content, or nil for a
+// directory. Below a project the site is one, whatever is a collection, a
+// directory of one, or a loose file.
+type model struct {
+	root  string
+	nodes map[string]*string
+}
 
 // parentErr says what is wrong with the directory that name lies in.
 func (m model) parentErr(name string) error {
 	dir := path.Dir(name)
-	if dir == "/home" {
+	if dir == m.root {
 		return nil
 	}
-	for d := dir; d != "/home"; d = path.Dir(d) {
-		if data, ok := m[d]; ok && data != nil {
+	for d := dir; d != m.root; d = path.Dir(d) {
+		if data, ok := m.nodes[d]; ok && data != nil {
 			return collfs.ErrNotDir
 		}
 	}
-	if _, ok := m[dir]; !ok {
+	if _, ok := m.nodes[dir]; !ok {
 		return davfs.ErrNoParent
 	}
 	return nil
@@ -39,7 +42,7 @@ func (m model) parentErr(name string) error {
 
 func (m model) below(dir string) []string {
 	var all []string
-	for name := range m {
+	for name := range m.nodes {
 		if strings.HasPrefix(name, dir+"/") {
 			all = append(all, name)
 		}
@@ -49,16 +52,16 @@ func (m model) below(dir string) []string {
 
 func (m model) remove(name string) {
 	for _, b := range m.below(name) {
-		delete(m, b)
+		delete(m.nodes, b)
 	}
-	delete(m, name)
+	delete(m.nodes, name)
 }
 
 func (m model) list(dir string) []string {
 	var all []string
 	for _, name := range m.below(dir) {
 		if rest := name[len(dir)+1:]; !strings.Contains(rest, "/") {
-			if m[name] == nil {
+			if m.nodes[name] == nil {
 				rest += "/"
 			}
 			all = append(all, rest)
@@ -74,10 +77,10 @@ func (m model) put(name, data string) error {
 	if err := m.parentErr(name); err != nil {
 		return err
 	}
-	if old, ok := m[name]; ok && old == nil {
+	if old, ok := m.nodes[name]; ok && old == nil {
 		return collfs.ErrIsDir
 	}
-	m[name] = &data
+	m.nodes[name] = &data
 	return nil
 }
 
@@ -85,15 +88,15 @@ func (m model) mkdir(name string) error {
 	if err := m.parentErr(name); err != nil {
 		return err
 	}
-	if _, ok := m[name]; ok {
+	if _, ok := m.nodes[name]; ok {
 		return fs.ErrExist
 	}
-	m[name] = nil
+	m.nodes[name] = nil
 	return nil
 }
 
 func (m model) transfer(src, dst string, overwrite, move bool) error {
-	if _, ok := m[src]; !ok {
+	if _, ok := m.nodes[src]; !ok {
 		return fs.ErrNotExist
 	}
 	if src == dst || strings.HasPrefix(dst, src+"/") || strings.HasPrefix(src, dst+"/") {
@@ -102,12 +105,12 @@ func (m model) transfer(src, dst string, overwrite, move bool) error {
 	if err := m.parentErr(dst); err != nil {
 		return err
 	}
-	if _, ok := m[dst]; ok && !overwrite {
+	if _, ok := m.nodes[dst]; ok && !overwrite {
 		return fs.ErrExist
 	}
 	m.remove(dst)
 	for _, b := range append(m.below(src), src) {
-		m[dst+b[len(src):]] = m[b]
+		m.nodes[dst+b[len(src):]] = m.nodes[b]
 	}
 	if move {
 		m.remove(src)
@@ -127,27 +130,22 @@ func (m model) check(t *rapid.T, r *rig, dir string) {
 			m.check(t, r, full)
 			continue
 		}
-		if data, err := getFile(r.ctx, r.FS, full); err != nil || data != *m[full] {
-			t.Fatalf("get %s = %q, %v; want %q", full, data, err, *m[full])
+		if data, err := getFile(r.ctx, r.FS, full); err != nil || data != *m.nodes[full] {
+			t.Fatalf("get %s = %q, %v; want %q", full, data, err, *m.nodes[full])
 		}
 	}
 }
 
-// reopen gives the rig a site and a file system that have nothing in memory.
-func (r *rig) reopen(t testing.TB) {
-	r.site.Close()
-	if err := r.files.Close(r.ctx); err != nil {
-		t.Errorf("close: %v", err)
-	}
-	r.open(t)
-}
-
 func TestSiteIsAPlainTree(t *testing.T) {
+	r := newRig(t)
+	tries := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		r := newRig(t)
-		m := model{}
+		tries++
+		project := fmt.Sprint("p", tries)
+		r.project(r.admin.UUID, project)
+		m := model{root: "/home/" + project, nodes: map[string]*string{}}
 		name := func() string {
-			n := "/home"
+			n := m.root
 			for range rapid.IntRange(1, 4).Draw(rt, "depth") {
 				n += "/" + rapid.SampledFrom([]string{"a", "b", "c"}).Draw(rt, "name")
 			}
@@ -172,7 +170,7 @@ func TestSiteIsAPlainTree(t *testing.T) {
 			"transfer": func(rt *rapid.T) {
 				src, dst := name(), name()
 				over, move := rapid.Bool().Draw(rt, "overwrite"), rapid.Bool().Draw(rt, "move")
-				_, existed := m[dst]
+				_, existed := m.nodes[dst]
 				do := r.Copy
 				if move {
 					do = r.Move
@@ -188,7 +186,7 @@ func TestSiteIsAPlainTree(t *testing.T) {
 				n := name()
 				err := r.Remove(r.ctx, n, nil)
 				var want error
-				if _, ok := m[n]; !ok {
+				if _, ok := m.nodes[n]; !ok {
 					want = fs.ErrNotExist
 				}
 				same("remove "+n, err, want)
@@ -197,7 +195,7 @@ func TestSiteIsAPlainTree(t *testing.T) {
 			"writeAt": func(*rapid.T) {
 				n := name()
 				_, err := r.WriteAt(r.ctx, n, -1, 1, strings.NewReader("+"), nil)
-				data, ok := m[n]
+				data, ok := m.nodes[n]
 				switch {
 				case !ok:
 					same("writeAt "+n, err, fs.ErrNotExist)
@@ -206,14 +204,14 @@ func TestSiteIsAPlainTree(t *testing.T) {
 				default:
 					same("writeAt "+n, err, nil)
 					longer := *data + "+"
-					m[n] = &longer
+					m.nodes[n] = &longer
 				}
 			},
-			"reopen": func(*rapid.T) { r.reopen(t) },
-			"":       func(rt *rapid.T) { m.check(rt, r, "/home") },
+			"reopen": func(*rapid.T) { r.reopen() },
+			"":       func(rt *rapid.T) { m.check(rt, r, m.root) },
 		})
-		n, err := r.Count(r.ctx, "/home", 1000)
-		if want := len(m) + 1; err != nil || n != want {
+		n, err := r.Count(r.ctx, m.root, 1000)
+		if want := len(m.nodes) + 1; err != nil || n != want {
 			rt.Fatalf("Count = %d, %v; want %d", n, err, want)
 		}
 	})

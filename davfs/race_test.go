@@ -75,7 +75,7 @@ func TestConcurrentMovesLoseNothing(t *testing.T) {
 				t.Errorf("file %d is at %q; want one place", n, at)
 			}
 		}
-		r.reopen(t) // and the catalog agrees
+		r.reopen() // and the catalog agrees
 	}
 }
 
@@ -96,6 +96,7 @@ func TestFailedCommitIsToldAndLosesNothing(t *testing.T) {
 	r.mkdir("/home/c")
 	r.put("/home/c/f", "old")
 	full := errors.New("no room")
+	r.inMemory()
 	r.fault.Store(&full)
 	for what, do := range map[string]func() error{
 		"put":     func() error { _, err := putFile(r.ctx, r.FS, "/home/c/g", "new"); return err },
@@ -115,7 +116,7 @@ func TestFailedCommitIsToldAndLosesNothing(t *testing.T) {
 	r.put("/home/c/h", "after")
 	r.wantGone("/home/e")
 	r.wantGone("/home/d")
-	r.reopen(t)
+	r.reopen()
 	r.want("/home/c/f", "old")
 	r.want("/home/c/h", "after")
 }
@@ -149,12 +150,18 @@ func TestConcurrentPutsAndRemovesTellTheTruth(t *testing.T) {
 	r := newRig(t)
 	r.mkdir("/home/b")
 	var wg sync.WaitGroup
-	const writers, puts = 4, 60
+	const writers, moves = 4, 30
+	stop := make(chan struct{})
 	var mu sync.Mutex
 	acked := map[string]bool{}
 	for w := range writers {
 		wg.Go(func() {
-			for n := range puts {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
 				name := fmt.Sprintf("f%d-%d", w, n)
 				_, err := putFile(r.ctx, r.FS, "/home/c/"+name, name)
 				expect(t, "put", err)
@@ -167,7 +174,8 @@ func TestConcurrentPutsAndRemovesTellTheTruth(t *testing.T) {
 		})
 	}
 	wg.Go(func() {
-		for n := range puts {
+		defer close(stop)
+		for n := range moves {
 			_, err := r.Mkdir(r.ctx, "/home/c", davfs.AttrChange{})
 			expect(t, "mkdir", err)
 			_, err = r.Move(r.ctx, "/home/c", fmt.Sprintf("/home/b/d%d", n), davfs.CopyOptions{})

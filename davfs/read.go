@@ -137,7 +137,7 @@ func (p *place) info(r *collfs.Record, inside string, n collfs.NodeInfo) Info {
 	if inside == "" {
 		i.Name = p.base
 		if i.Birth.IsZero() {
-			i.Birth = r.CreatedAt
+			i.Birth = wallTime(r.CreatedAt)
 		}
 	}
 	i.Collection, i.Path = p.key(inside)
@@ -229,7 +229,7 @@ func (f *FS) projectInfo(ctx context.Context, p place) (Info, error) {
 
 func projectEntry(name string, p *collfs.Project, write bool) Info {
 	return Info{
-		Name: name, Dir: true, ModTime: p.ModifiedAt, Birth: p.CreatedAt,
+		Name: name, Dir: true, ModTime: wallTime(p.ModifiedAt), Birth: wallTime(p.CreatedAt),
 		Collection: p.UUID, ReadOnly: !write, Entries: -1,
 	}
 }
@@ -372,7 +372,7 @@ func (f *FS) listEntries(ctx context.Context, entries []collfs.Entry, hide collf
 			continue
 		}
 		infos = append(infos, Info{
-			Name: e.Name, Dir: true, ModTime: e.Collection.ModifiedAt, Birth: e.Collection.CreatedAt,
+			Name: e.Name, Dir: true, ModTime: wallTime(e.Collection.ModifiedAt), Birth: wallTime(e.Collection.CreatedAt),
 			Collection: k.uuid, ReadOnly: own < collfs.CanWrite, Entries: -1,
 		})
 	}

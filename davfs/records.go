@@ -116,7 +116,7 @@ func (f *FS) makeCollection(ctx context.Context, p place, attr AttrChange) (Info
 	if err := f.commitRecords(ctx, tx, p.project); err != nil {
 		return Info{}, err
 	}
-	now := time.Now()
+	now := wallTime(time.Now())
 	return Info{
 		Name: p.base, Dir: true, ModTime: modTime(a, now), Birth: now, Attr: a,
 		Collection: id, ReadOnly: false, Entries: 0,
