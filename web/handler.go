@@ -34,6 +34,9 @@ type Config struct {
 	// Public are pages that everybody may see, by their exact path.
 	Public map[string]http.Handler
 
+	// Ready says why the server cannot do its work as it should, for /readyz. Nil: it always can.
+	Ready func() error
+
 	Metrics   *Metrics // nil: none
 	Log       zerolog.Logger
 	AccessLog AccessLog // "" is LogAll
@@ -121,7 +124,7 @@ func (h *Handler) route(w *response, r *http.Request, client netip.Addr, secure 
 		h.health(w, r, true)
 		return
 	case "/readyz":
-		h.health(w, r, h.ready.Load())
+		h.health(w, r, h.ready.Load() && (h.conf.Ready == nil || h.conf.Ready() == nil))
 		return
 	}
 	if page, ok := h.conf.Public[path]; ok {

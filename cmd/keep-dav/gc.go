@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -13,9 +14,22 @@ import (
 // gcFlags are how long things are kept; serve has them too.
 type gcFlags struct {
 	Grace        time.Duration `default:"24h" env:"KEEPDAV_GRACE" group:"Garbage" help:"A block goes when two looks that far apart found it unreferenced."`
-	KeepVersions time.Duration `default:"720h" env:"KEEPDAV_KEEP_VERSIONS" group:"Garbage" help:"How long old versions of collections are kept."`
-	KeepTrash    time.Duration `default:"336h" env:"KEEPDAV_KEEP_TRASH" group:"Garbage" help:"How long deleted collections are kept."`
+	KeepVersions time.Duration `default:"720h" env:"KEEPDAV_KEEP_VERSIONS" group:"Garbage" help:"How long old versions of collections are kept, 720h at most."`
+	KeepTrash    time.Duration `default:"336h" env:"KEEPDAV_KEEP_TRASH" group:"Garbage" help:"How long deleted collections are kept, 336h at most."`
 	KeepBlocks   time.Duration `default:"24h" env:"KEEPDAV_KEEP_BLOCKS" group:"Garbage" help:"How long blocks stay in STORE/trash before they are deleted."`
+}
+
+// Validate refuses what the store would not keep.
+func (f gcFlags) Validate() error {
+	switch {
+	case f.Grace < 0 || f.KeepVersions < 0 || f.KeepTrash < 0 || f.KeepBlocks < 0:
+		return errors.New("nothing can be kept for less than no time")
+	case f.KeepVersions > 720*time.Hour:
+		return errors.New("--keep-versions: the store keeps versions for 720h at most")
+	case f.KeepTrash > 336*time.Hour:
+		return errors.New("--keep-trash: the store keeps what was deleted for 336h at most")
+	}
+	return nil
 }
 
 func (f gcFlags) options() maint.CollectOptions {

@@ -29,7 +29,7 @@ func (s *store) measure(r *prometheus.Registry) {
 		return float64(free)
 	})
 	gauge("keepdav_store_ready", "1 while the store can do its work as it should.", func() float64 {
-		if s.sql.Ready() != nil {
+		if s.ready() != nil {
 			return 0
 		}
 		return 1

@@ -24,7 +24,7 @@ import (
 )
 
 type serveCmd struct {
-	Listen string `default:"127.0.0.1:8080" env:"KEEPDAV_LISTEN" placeholder:"ADDR" help:"Address and port for http and https."`
+	Listen string `default:"127.0.0.1:8080" env:"KEEPDAV_LISTEN" placeholder:"ADDR" help:"Address and port for http and https. Default: ${default}."`
 	Public bool   `env:"KEEPDAV_PUBLIC" help:"Allow an address that other machines can reach. They have to use https then."`
 
 	TLSCert       string         `name:"tls-cert" env:"KEEPDAV_TLS_CERT" type:"path" placeholder:"FILE" group:"Security" help:"Certificate chain (PEM). Default: one of our own, in STORE/tls."`
@@ -46,6 +46,9 @@ type serveCmd struct {
 	LockTimeout    time.Duration `default:"1h" env:"KEEPDAV_LOCK_TIMEOUT" group:"Limits" help:"Longest time a lock is given for; clients renew it."`
 	MaxEntries     int           `default:"10000" env:"KEEPDAV_MAX_ENTRIES" group:"Limits" help:"Entries in the answer to a PROPFIND of infinite depth."`
 	StopGrace      time.Duration `default:"30s" env:"KEEPDAV_STOP_GRACE" group:"Limits" help:"How long requests under way may take to finish when the server is told to stop."`
+
+	gcFlags
+	GCEvery time.Duration `name:"gc-every" default:"24h" env:"KEEPDAV_GC_EVERY" group:"Garbage" help:"How often the server looks for garbage by itself; 0: never."`
 
 	Locks       string `default:"enforce" enum:"enforce,advisory,off" env:"KEEPDAV_LOCKS" group:"Clients" help:"enforce, advisory or off. Without locks Finder mounts read-only."`
 	AppleFiles  string `default:"hide" enum:"hide,store,discard" env:"KEEPDAV_APPLE_FILES" group:"Clients" help:"What becomes of ._* and .DS_Store: hide keeps them beside the collection, for Apple clients only."`
@@ -178,6 +181,7 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 			"/connect/ca.pem": authority(keeper.CA),
 		},
 		Metrics: metrics, Log: log, AccessLog: c.AccessLog,
+		Ready:      s.ready,
 		RequireTLS: c.Public && !c.InsecureHTTP, Proxies: c.TrustProxy, AdminMetrics: true,
 	})
 	if srv.control, err = serveControl(s, log); err != nil {
@@ -192,6 +196,9 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 	ctx, srv.cancel = context.WithCancel(ctx)
 	srv.tasks = tasks{log: log}
 	srv.background(ctx)
+	if c.GCEvery > 0 {
+		srv.tasks.run("garbage", func() { srv.collect(ctx, c.GCEvery, c.gcFlags) })
+	}
 	srv.web = web.Serve(l, keeper, srv.handler, listen.Limits{Connections: c.MaxConnections}, log)
 	srv.handler.SetReady(true)
 	return srv, nil
@@ -308,6 +315,31 @@ func (srv *server) background(ctx context.Context) {
 			}
 		}
 	})
+}
+
+// collect looks for garbage every so often. The first look is soon after the
+// start, so that a server which is restarted every day gets to it.
+func (srv *server) collect(ctx context.Context, every time.Duration, f gcFlags) {
+	next := time.NewTimer(min(every, 10*time.Minute))
+	defer next.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-next.C:
+		}
+		next.Reset(every)
+		r, err := srv.s.maint.Collect(ctx, f.options())
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			srv.log.Error().Err(err).Msg("garbage could not be collected")
+		default:
+			srv.log.Info().Int("versions", r.Versions).Int("collections", r.Collections).Int64("repacked", r.Repacked).
+				Int("unreferenced", r.Unreferenced).Int("trashed", r.Trashed).Int64("deleted_bytes", r.DeletedBytes).Msg("garbage collected")
+		}
+	}
 }
 
 // bytesFlag is a size like 256MiB or 4G.

@@ -199,6 +199,11 @@ func (s *store) space(context.Context) (davfs.Usage, error) {
 	return davfs.Usage{Used: total - free, Available: free}, err
 }
 
+// ready says why the store cannot do its work as it should, or nil.
+func (s *store) ready() error {
+	return errors.Join(s.sql.Ready(), s.spool.Stats().Trouble)
+}
+
 // user is the site as u sees it.
 func (s *store) user(u collfs.User) davfs.FileSystem { return s.site.User(u) }
 
