@@ -95,7 +95,7 @@ func (r *rig) useSQLite() {
 		Zero:        func(ctx context.Context) ([16]byte, uint32, error) { return r.spool.Zero(ctx) },
 	})
 	r.must(err)
-	r.catalog = r.sql
+	r.catalog, r.side = r.sql, sideStore{r.sql}
 	blocks, err := dirstore.Open(dirstore.Config{
 		Dir: filepath.Join(dir, "blocks"), Sums: filepath.Join(dir, "sums"), Trash: filepath.Join(dir, "trash"), NoSync: true,
 	})
@@ -398,6 +398,27 @@ func TestContractInAProject(t *testing.T) {
 	})
 }
 
-func TestSideStoreInMemory(t *testing.T) {
-	fstest.RunSide(t, func(*testing.T) davfs.SideStore { return fstest.NewSideStore() })
+// sideStore makes a davfs.SideStore of the one in SQLite.
+type sideStore struct{ *sqlite.Store }
+
+func (s sideStore) PutSide(ctx context.Context, key collfs.UUID, f davfs.SideFile) error {
+	return s.Store.PutSide(ctx, key, sqlite.SideFile(f))
+}
+
+func (s sideStore) GetSide(ctx context.Context, key collfs.UUID, p string) (davfs.SideFile, error) {
+	f, err := s.Store.GetSide(ctx, key, p)
+	return davfs.SideFile(f), err
+}
+
+func (s sideStore) ListSide(ctx context.Context, key collfs.UUID, dir string) ([]davfs.SideFile, error) {
+	rows, err := s.Store.ListSide(ctx, key, dir)
+	files := make([]davfs.SideFile, len(rows))
+	for i, row := range rows {
+		files[i] = davfs.SideFile(row)
+	}
+	return files, err
+}
+
+func TestSideStore(t *testing.T) {
+	fstest.RunSide(t, func(t *testing.T) davfs.SideStore { return newRig(t).side })
 }

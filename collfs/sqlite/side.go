@@ -75,8 +75,8 @@ func (s *Store) HasSide(ctx context.Context, key collfs.UUID) (bool, error) {
 }
 
 // under is the condition for paths that are p or below it: ?2 is p, ?3 is p with
-// a slash, ?4 with what follows the slash in ASCII.
-const under = `collection = ?1 AND (path = ?2 OR path >= ?3 AND path < ?4)`
+// a slash, ?4 with what follows the slash in ASCII. Below "" is everything.
+const under = `collection = ?1 AND (?2 = '' OR path = ?2 OR path >= ?3 AND path < ?4)`
 
 // RemoveSide removes the side files at a path and below it. Removing none is no
 // error.
@@ -91,7 +91,7 @@ func (s *Store) RemoveSide(ctx context.Context, key collfs.UUID, path string) er
 }
 
 // RenameSide moves the side files at a path and below it to another place,
-// replacing what is there. Moving none is no error.
+// replacing what is there; "" is the root. Moving none is no error.
 func (s *Store) RenameSide(ctx context.Context, key collfs.UUID, path string, toKey collfs.UUID, to string) error {
 	from, err := s.HasSide(ctx, key)
 	if err != nil {
@@ -122,7 +122,7 @@ func (s *Store) RenameSide(ctx context.Context, key collfs.UUID, path string, to
 			return err
 		}
 		for _, p := range moved {
-			q := to + p[len(path):]
+			q := strings.Trim(to+"/"+strings.TrimPrefix(p[len(path):], "/"), "/")
 			if _, err := w.exec(`UPDATE side SET collection = ?, path = ?, dir = ? WHERE collection = ? AND path = ?`, toKey, q, dirOf(q), aside, p); err != nil {
 				return err
 			}
