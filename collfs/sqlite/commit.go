@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"time"
 
 	"keepdav/collfs"
@@ -40,6 +42,9 @@ func (s *Store) Commit(ctx context.Context, tx collfs.Tx) ([]collfs.Record, erro
 	if len(tx.Records) > 0 {
 		return s.commitRecords(ctx, tx)
 	}
+	if len(tx.Changes) == 0 {
+		return nil, s.barrier(ctx, tx.Durable)
+	}
 	payload, flags := encode(&tx)
 	e, err := decode(payload)
 	if err != nil {
@@ -51,6 +56,23 @@ func (s *Store) Commit(ctx context.Context, tx collfs.Tx) ([]collfs.Record, erro
 	}
 	s.wakeApplier(false)
 	return records, s.settle(e)
+}
+
+// barrier makes durable all that became facts before it.
+func (s *Store) barrier(ctx context.Context, durable bool) error {
+	if !durable || s.cfg.NoSync {
+		return nil
+	}
+	s.mu.Lock()
+	refs := slices.Collect(maps.Keys(s.debts))
+	s.mu.Unlock()
+	if err := s.payDebts(ctx, refs); err != nil {
+		return err
+	}
+	if err := s.journal.Sync(s.journal.Last()); err != nil {
+		return fmt.Errorf("%w: %w", collfs.ErrUnknownOutcome, err)
+	}
+	return nil
 }
 
 // settle makes an accepted entry durable, if it is to be.
@@ -169,13 +191,14 @@ func (s *Store) tryAccept(e *entry, refs []collfs.UUID, payload []byte, flags []
 	}
 	if trial != nil {
 		for _, ev := range trial.events {
-			s.addEventLocked(e, ev)
-			switch {
-			case ev.Kind == collfs.Trashed:
+			if ev.Kind == collfs.Trashed {
 				s.trashing[ev.UUID] = e.seq
-			case ev.Kind == collfs.Deleted && s.heads[ev.UUID] != nil:
-				s.heads[ev.UUID].deleted = true
 			}
+			if h := s.heads[ev.UUID]; h != nil && !trial.created[ev.UUID] {
+				ev.Revision = h.rec.Revision // the database may be behind
+				h.deleted = ev.Kind == collfs.Deleted
+			}
+			s.addEventLocked(e, ev)
 		}
 	}
 	for _, rec := range records {

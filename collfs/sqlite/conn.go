@@ -138,11 +138,23 @@ func (s *Store) write(ctx context.Context, fn func(w *writer) error) error {
 	return err
 }
 
-// readers are connections that only read.
+// maxIdle bounds how many connections that only read are kept open.
+const maxIdle = 4
+
+// readers are connections that only read. There is always one more: who holds
+// one may ask for another.
 type readers struct {
 	db *sql.DB
 
-	mu    sync.Mutex // guards stmts
+	mu     sync.Mutex // guards the fields below
+	idle   []*reader
+	closed bool
+}
+
+// A reader is one connection, for one user at a time. It prepares each
+// statement once.
+type reader struct {
+	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
 }
 
@@ -151,69 +163,134 @@ func openReaders(dsn string) (*readers, error) {
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(4)
-	db.SetMaxIdleConns(4)
-	return &readers{db: db, stmts: make(map[string]*sql.Stmt)}, nil
+	return &readers{db: db}, nil
 }
 
-func (r *readers) stmt(query string) (*sql.Stmt, error) {
+func (r *readers) take(ctx context.Context) (*reader, error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if st := r.stmts[query]; st != nil {
+	if n := len(r.idle); n > 0 {
+		c := r.idle[n-1]
+		r.idle = r.idle[:n-1]
+		r.mu.Unlock()
+		return c, nil
+	}
+	r.mu.Unlock()
+	conn, err := r.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &reader{conn, make(map[string]*sql.Stmt)}, nil
+}
+
+func (r *readers) put(c *reader) {
+	r.mu.Lock()
+	keep := !r.closed && len(r.idle) < maxIdle
+	if keep {
+		r.idle = append(r.idle, c)
+	}
+	r.mu.Unlock()
+	if !keep {
+		c.close()
+	}
+}
+
+func (r *readers) close() error {
+	r.mu.Lock()
+	r.closed = true
+	idle := r.idle
+	r.idle = nil
+	r.mu.Unlock()
+	for _, c := range idle {
+		c.close()
+	}
+	return r.db.Close()
+}
+
+func (c *reader) close() {
+	for _, st := range c.stmts {
+		st.Close()
+	}
+	c.conn.Close()
+}
+
+func (c *reader) stmt(query string) (*sql.Stmt, error) {
+	if st := c.stmts[query]; st != nil {
 		return st, nil
 	}
-	st, err := r.db.Prepare(query)
+	st, err := c.conn.PrepareContext(context.Background(), query)
 	if err == nil {
-		r.stmts[query] = st
+		c.stmts[query] = st
 	}
 	return st, err
 }
 
+// row returns the first row of a query; the query runs when it is scanned.
 func (r *readers) row(ctx context.Context, query string, args ...any) scanner {
-	st, err := r.stmt(query)
-	if err != nil {
-		return failedRow{err}
-	}
-	return st.QueryRowContext(ctx, args...)
+	return lateRow(func(dst []any) error {
+		c, err := r.take(ctx)
+		if err != nil {
+			return err
+		}
+		defer r.put(c)
+		return snapshot{ctx, c}.row(query, args...).Scan(dst...)
+	})
 }
 
+type lateRow func(dst []any) error
+
+func (l lateRow) Scan(dst ...any) error { return l(dst) }
+
+// query calls each for all rows of a query.
 func (r *readers) query(ctx context.Context, each func(scanner) error, query string, args ...any) error {
-	st, err := r.stmt(query)
+	c, err := r.take(ctx)
 	if err != nil {
 		return err
 	}
-	return eachRow(each)(st.QueryContext(ctx, args...))
+	defer r.put(c)
+	return snapshot{ctx, c}.query(each, query, args...)
 }
 
 // A snapshot is the database at one moment.
 type snapshot struct {
 	ctx context.Context
-	r   *readers
-	tx  *sql.Tx
+	c   *reader
 }
 
 // snapshot runs fn on the database as it is at one moment.
 func (r *readers) snapshot(ctx context.Context, fn func(snapshot) error) error {
-	tx, err := r.db.BeginTx(ctx, nil)
+	c, err := r.take(ctx)
 	if err != nil {
 		return storageError(err)
 	}
-	defer tx.Rollback()
-	return storageError(fn(snapshot{ctx, r, tx}))
+	run := func(query string) error {
+		_, err := c.conn.ExecContext(context.Background(), query)
+		return err
+	}
+	if err := run(`BEGIN`); err != nil {
+		c.close()
+		return storageError(err)
+	}
+	err = fn(snapshot{ctx, c})
+	if run(`ROLLBACK`) != nil {
+		c.close()
+	} else {
+		r.put(c)
+	}
+	return storageError(err)
 }
 
 func (s snapshot) row(query string, args ...any) scanner {
-	st, err := s.r.stmt(query)
+	st, err := s.c.stmt(query)
 	if err != nil {
 		return failedRow{err}
 	}
-	return s.tx.StmtContext(s.ctx, st).QueryRowContext(s.ctx, args...)
+	return st.QueryRowContext(s.ctx, args...)
 }
 
 func (s snapshot) query(each func(scanner) error, query string, args ...any) error {
-	st, err := s.r.stmt(query)
+	st, err := s.c.stmt(query)
 	if err != nil {
 		return err
 	}
-	return eachRow(each)(s.tx.StmtContext(s.ctx, st).QueryContext(s.ctx, args...))
+	return eachRow(each)(st.QueryContext(s.ctx, args...))
 }

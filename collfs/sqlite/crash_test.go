@@ -63,7 +63,7 @@ func newCrashModel(t *testing.T, seed uint64) *crashModel {
 
 func (m *crashModel) open() {
 	m.s = openStore(m.t, Config{
-		Dir: m.dir, SegmentSize: 8 << 10, ApplyDelay: time.Millisecond, Now: func() time.Time { return m.now },
+		Dir: m.dir, SegmentSize: 8 << 10, ApplyDelay: []time.Duration{time.Millisecond, time.Hour}[m.rnd.IntN(2)], Now: func() time.Time { return m.now },
 		SyncIDs: func(_ context.Context, ids []keepio.BlockID) error {
 			m.sync(ids)
 			return nil
@@ -103,10 +103,14 @@ func (m *crashModel) extent() keepio.Extent {
 // step commits one random transaction.
 func (m *crashModel) step() {
 	m.now = m.now.Add(time.Duration(m.rnd.IntN(4000)) * time.Millisecond)
+	if m.rnd.IntN(10) == 0 {
+		m.barrier()
+		return
+	}
 	m.txs++
 	tx := collfs.Tx{Durable: m.rnd.IntN(4) == 0}
 	var touched []*modelColl
-	if len(m.colls) == 0 || m.rnd.IntN(12) == 0 {
+	if len(m.colls) == 0 || m.rnd.IntN(30) == 0 {
 		c := &modelColl{id: m.s.NewCollectionUUID(), made: m.txs, durable: -1}
 		tx.Records = append(tx.Records, collfs.RecordOp{Kind: collfs.CreateCollection, UUID: c.id, Owner: m.home, Name: "c", Unique: true})
 		m.colls = append(m.colls, c)
@@ -157,6 +161,17 @@ func (m *crashModel) step() {
 	}
 }
 
+// barrier makes everything durable that was committed.
+func (m *crashModel) barrier() {
+	if _, err := m.s.Commit(m.t.Context(), collfs.Tx{Durable: true}); err != nil {
+		m.t.Fatal(err)
+	}
+	for _, c := range m.colls {
+		c.durable = len(c.txs)
+	}
+	m.journal = m.copyJournal()
+}
+
 // freeze runs fn while nothing is written.
 func (m *crashModel) freeze(fn func()) {
 	m.s.writeMu.Lock()
@@ -203,6 +218,7 @@ func (m *crashModel) copyJournal() (dir string) {
 // crash ends the store and opens what is left of it.
 func (m *crashModel) crash(power bool) {
 	var dir, journal string
+	var synced map[keepio.BlockID]uint32
 	m.luck = m.rnd.IntN(3) == 0
 	m.freeze(func() {
 		skip := func(name string) bool { return false }
@@ -217,7 +233,7 @@ func (m *crashModel) crash(power bool) {
 		if !power || m.luck {
 			maps.Copy(m.synced, m.ends)
 		}
-		m.synced = maps.Clone(m.synced) // the old store's applier goes on with its own
+		synced = maps.Clone(m.synced)
 	})
 	if err := os.Rename(journal, filepath.Join(dir, "journal")); err != nil {
 		m.t.Fatal(err)
@@ -229,11 +245,10 @@ func (m *crashModel) crash(power bool) {
 	if err := old.Close(m.t.Context()); err != nil {
 		m.t.Fatal(err)
 	}
-	m.dir = dir
+	m.dir, m.synced = dir, synced // without what the old store did after the crash
 	m.open()
 	m.check(power)
 	m.journal = m.copyJournal()
-	// A database that was read back is on disk.
 }
 
 // check compares the store with the model, which then forgets what was lost.

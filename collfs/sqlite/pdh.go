@@ -92,12 +92,12 @@ type candidate struct {
 // FindPDH is collfs.Folders. What is in the trash isn't found.
 func (s *Store) FindPDH(ctx context.Context, user collfs.UUID, pdh collfs.PDH) (collfs.UUID, int, error) {
 	known, err := s.candidates(ctx, user, `SELECT uuid, 0 FROM record WHERE pdh = ?1 AND pdh_revision = revision AND trash_at = 0
-		UNION ALL SELECT collection, version FROM version v JOIN record r ON r.uuid = collection AND trash_at = 0 WHERE v.pdh = ?1`, string(pdh))
+		UNION ALL SELECT collection, v.version FROM version v JOIN record r ON r.uuid = collection AND trash_at = 0 WHERE v.pdh = ?1`, string(pdh))
 	if err != nil {
 		return "", 0, err
 	}
 	pending, err := s.candidates(ctx, user, `SELECT uuid, 0 FROM record WHERE kind = 1 AND pdh_revision <> revision AND trash_at = 0
-		UNION ALL SELECT collection, version FROM version v JOIN record r ON r.uuid = collection AND trash_at = 0 WHERE v.pdh = ''`)
+		UNION ALL SELECT collection, v.version FROM version v JOIN record r ON r.uuid = collection AND trash_at = 0 WHERE v.pdh = ''`)
 	if err != nil {
 		return "", 0, err
 	}

@@ -273,7 +273,7 @@ func (s *Store) closeFiles() error {
 		errs = append(errs, s.journal.Close())
 	}
 	if s.readers != nil {
-		errs = append(errs, s.readers.db.Close())
+		errs = append(errs, s.readers.close())
 	}
 	if s.writer != nil {
 		errs = append(errs, s.writer.close())
