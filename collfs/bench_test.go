@@ -16,8 +16,15 @@ func bigCollection(b *testing.B, dirs, files int) *collfs.Collection {
 	b.Helper()
 	e := newEnv(b)
 	id := e.catalog.Create(e.home, "big")
-	blk := e.spool.ByHash([16]byte{1}, keepio.BlockSize)
-	var ops []collfs.Op
+	ops := bigOps(e.spool.ByHash([16]byte{1}, keepio.BlockSize), dirs, files)
+	if _, err := e.catalog.Commit(context.Background(), collfs.Tx{Changes: []collfs.Change{{Collection: id, Ops: ops}}}); err != nil {
+		b.Fatal(err)
+	}
+	return e.open(e.fs(), id)
+}
+
+// bigOps makes dirs × files files of 4 KiB in blk.
+func bigOps(blk *keepio.Block, dirs, files int) (ops []collfs.Op) {
 	n := 0
 	for d := range dirs {
 		dir := ""
@@ -32,10 +39,7 @@ func bigCollection(b *testing.B, dirs, files int) *collfs.Collection {
 				Segments: []keepio.Segment{{Block: blk, Off: uint32(n%16000) * 4096, Len: 4096}}}})
 		}
 	}
-	if _, err := e.catalog.Commit(context.Background(), collfs.Tx{Changes: []collfs.Change{{Collection: id, Ops: ops}}}); err != nil {
-		b.Fatal(err)
-	}
-	return e.open(e.fs(), id)
+	return ops
 }
 
 func BenchmarkCommitOneByte(b *testing.B) {
@@ -110,15 +114,13 @@ func BenchmarkMoveTree100k(b *testing.B) {
 	if _, err := c.Mkdir("at", collfs.Attr{}, nil); err != nil {
 		b.Fatal(err)
 	}
-	from, to := "dir00000", "at/x"
-	_ = from
 	for i := range 1000 {
 		if _, err := c.Rename(fmt.Sprintf("dir%05d", i), fmt.Sprintf("at/d%d", i), collfs.CopyOptions{}); err != nil {
 			b.Fatal(err)
 		}
 	}
 	commit(b, c)
-	from, to = "at", "to"
+	from, to := "at", "to"
 	b.ResetTimer()
 	for b.Loop() {
 		if _, err := c.Rename(from, to, collfs.CopyOptions{}); err != nil {

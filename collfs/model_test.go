@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -102,7 +103,8 @@ func (m model) removeAll(p string) {
 // machine is the model test of one collection.
 type machine struct {
 	*rapid.T
-	e       *env
+	catalog collfs.Catalog
+	now     func() time.Time
 	spool   *faultySpool
 	faults  *faults
 	id      collfs.UUID
@@ -129,7 +131,7 @@ func drawPath(t *rapid.T, label string) string {
 }
 
 func (s *machine) openFS() {
-	s.fs = collfs.NewFS(collfs.Config{Catalog: s.e.catalog, Spool: s.spool, Now: s.e.clock, HashSeed: 42})
+	s.fs = collfs.NewFS(collfs.Config{Catalog: s.catalog, Spool: s.spool, Now: s.now, HashSeed: 42})
 	var err error
 	if s.c, err = s.fs.Open(context.Background(), s.id); err != nil {
 		s.Fatal(err)
@@ -480,7 +482,7 @@ func TestCollectionIsLikeAMap(t *testing.T) {
 	f := new(faults)
 	e.catalog.Fault = f.outcome
 	rapid.Check(t, func(rt *rapid.T) {
-		s := &machine{T: rt, e: e, spool: spool, faults: f, m: make(model), id: memcatalog.NewUUID("4zz18")}
+		s := &machine{T: rt, catalog: e.catalog, now: e.clock, spool: spool, faults: f, m: make(model), id: memcatalog.NewUUID("4zz18")}
 		_, err := e.catalog.Commit(context.Background(), collfs.Tx{Records: []collfs.RecordOp{{Kind: collfs.CreateCollection, UUID: s.id, Owner: e.home, Name: string(s.id)}}})
 		if err != nil {
 			rt.Fatal(err)
@@ -506,6 +508,8 @@ func TestMergeLosesNothing(t *testing.T) {
 	e := newEnv(t)
 	// Events would refresh when they like; without them runs repeat.
 	quiet := quietCatalog{e.catalog}
+	f := new(faults)
+	e.catalog.Fault = f.outcome
 	rapid.Check(t, func(rt *rapid.T) {
 		id := memcatalog.NewUUID("4zz18")
 		_, err := e.catalog.Commit(ctx, collfs.Tx{Records: []collfs.RecordOp{{Kind: collfs.CreateCollection, UUID: id, Owner: e.home, Name: string(id)}}})
@@ -582,9 +586,11 @@ func TestMergeLosesNothing(t *testing.T) {
 					}
 				}
 			case "commit":
-				if err := c.Commit(ctx, true); err != nil {
+				f.next.Store(rapid.Int32Range(faultNone, faultLast-1).Draw(rt, "fault"))
+				if err := c.Commit(ctx, true); err != nil && !errors.Is(err, errInjected) {
 					rt.Fatalf("Commit() = %v", err)
 				}
+				f.next.Store(faultNone)
 			case "refresh":
 				if err := c.Refresh(ctx); err != nil {
 					rt.Fatalf("Refresh() = %v", err)
