@@ -2,7 +2,9 @@ package maint
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -59,6 +61,7 @@ func (k *Keeper) Collect(ctx context.Context, o CollectOptions) (r Collected, er
 			return r, err
 		}
 	}
+	k.unload(ctx)
 	doomed, err := k.look(ctx, o, &r)
 	if err == nil && o.Grace == 0 && !o.DryRun {
 		// Without a grace time the two looks follow each other.
@@ -107,6 +110,18 @@ func (k *Keeper) repack(ctx context.Context, o CollectOptions, r *Collected) err
 		err = k.Spool.StoreAll(ctx)
 	}
 	return err
+}
+
+// unload drops from memory what has been deleted, and versions that nobody looks
+// at: what is loaded counts as used.
+func (k *Keeper) unload(ctx context.Context) {
+	k.Files.Unload(func(id collfs.UUID, version int) bool {
+		if version != 0 {
+			return true
+		}
+		_, err := k.Catalog.Record(ctx, id)
+		return errors.Is(err, fs.ErrNotExist)
+	})
 }
 
 // doomed are blocks to be taken away, while the gate notes what commits name.
