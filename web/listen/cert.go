@@ -230,13 +230,27 @@ func writePEM(path string, c *tls.Certificate, mode fs.FileMode) error {
 		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})...)
 	}
 	tmp := path + ".new"
-	if err := os.WriteFile(tmp, text, mode); err != nil {
+	if err := writeSynced(tmp, text, mode); err != nil {
 		return fmt.Errorf("write a certificate: %w", err)
 	}
 	if err := os.Rename(tmp, path); err != nil {
 		return fmt.Errorf("write a certificate: %w", err)
 	}
 	return nil
+}
+
+// writeSynced writes a file that a loss of power doesn't leave empty once it is
+// renamed into place: the next start would fail on it.
+func writeSynced(path string, text []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // Names lists what clients may call this machine: its host name, localhost, and

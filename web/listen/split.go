@@ -2,8 +2,10 @@ package listen
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -73,10 +75,11 @@ func (s *Splitter) Close() error {
 		close(s.done)
 		err = s.inner.Close()
 		s.mu.Lock()
-		for c := range s.waiting {
+		waiting := slices.Collect(maps.Keys(s.waiting))
+		s.mu.Unlock()
+		for _, c := range waiting { // its Close takes the lock
 			c.Close()
 		}
-		s.mu.Unlock()
 	})
 	s.wg.Wait()
 	return err
