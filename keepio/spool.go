@@ -101,6 +101,11 @@ func OpenSpool(cfg SpoolConfig) (*Spool, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o750); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
+	if !cfg.NoSync {
+		if err := cfg.files.SyncDir(filepath.Dir(cfg.Dir)); err != nil {
+			return nil, fmt.Errorf("open spool: %w", err)
+		}
+	}
 	s := &Spool{
 		cfg:    cfg,
 		fs:     cfg.files,

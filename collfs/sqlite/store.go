@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -117,7 +116,7 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if cfg.ApplyDelay == 0 {
 		cfg.ApplyDelay = 50 * time.Millisecond
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+	if err := makeDir(cfg.Dir, cfg.NoSync); err != nil {
 		return nil, err
 	}
 	s := &Store{

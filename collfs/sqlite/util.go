@@ -5,8 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -81,6 +83,30 @@ func noRows(err error, id collfs.UUID) error {
 func isConstraint(err error) bool {
 	var e *driver.Error
 	return errors.As(err, &e) && e.Code()&0xff == lib.SQLITE_CONSTRAINT
+}
+
+// makeDir makes dir, with what is missing above it, and syncs the directories
+// that hold the new names: a store whose own name isn't on disk is lost with all
+// that was synced in it.
+func makeDir(dir string, noSync bool) error {
+	dir = filepath.Clean(dir)
+	above := filepath.Dir(dir)
+	if _, err := os.Stat(above); errors.Is(err, fs.ErrNotExist) {
+		if err := makeDir(above, noSync); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	// Also when it was there: who made it may not have come to the sync.
+	if noSync {
+		return nil
+	}
+	if err := syncDir(above); !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil // a directory that we may not read; its owner has made ours
 }
 
 func syncDir(dir string) error {

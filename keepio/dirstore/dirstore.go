@@ -75,6 +75,11 @@ func Open(cfg Config) (*Store, error) {
 			return nil, fmt.Errorf("open block directory: %w", err)
 		}
 	}
+	if !cfg.NoSync { // its name has to last as long as what it holds
+		if err := syncPath(filepath.Dir(filepath.Clean(cfg.Dir))); err != nil {
+			return nil, fmt.Errorf("open block directory: %w", err)
+		}
+	}
 	s := &Store{cfg: cfg}
 	s.cache.init(cfg.OpenFiles)
 	return s, nil
