@@ -182,16 +182,16 @@ func (h *Handler) route(w *response, r *http.Request, client netip.Addr, secure 
 
 // davHeaders are the headers that tell a client that this is a WebDAV server; Finder
 // wants them on the refusal of its first request, and gives up without them.
-func davHeaders(h http.Header) {
-	h["DAV"] = []string{"1, 2, 3"}
-	h["MS-Author-Via"] = []string{"DAV"}
+func (h *Handler) davHeaders(head http.Header) {
+	head.Set("DAV", h.dav.DAVHeader())
+	head.Set("MS-Author-Via", "DAV")
 }
 
 // refuse answers a request whose maker isn't known.
 func (h *Handler) refuse(w *response, r *http.Request, err error) {
 	drain(r)
 	head := w.Header()
-	davHeaders(head)
+	h.davHeaders(head)
 	head.Set("Cache-Control", "no-store")
 	var many *auth.TooManyError
 	switch {
@@ -220,7 +220,7 @@ func (h *Handler) refusePlain(w *response, r *http.Request) {
 		return
 	}
 	drain(r)
-	davHeaders(w.Header())
+	h.davHeaders(w.Header())
 	w.fail(http.StatusForbidden, "plain-http", "use https: passwords and data are not accepted in the clear")
 }
 

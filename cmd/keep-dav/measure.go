@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
@@ -20,6 +23,20 @@ func (s *store) measure(r *prometheus.Registry) {
 	gauge("keepdav_spool_failed_blocks", "Blocks that could not be stored yet.", func() float64 { return float64(s.spool.Stats().Failed) })
 	gauge("keepdav_spool_waiting_bytes", "Bytes that are not hashed and stored yet. They are on disk and safe.", func() float64 { return float64(s.spool.Stats().Waiting) })
 	gauge("keepdav_tree_cache_bytes", "Estimated memory of the collections that are loaded.", func() float64 { return float64(s.files.CachedBytes()) })
+	counter("keepdav_commits_total", "Transactions handed to the catalog.", func() float64 {
+		all, _ := s.gate.Commits()
+		return float64(all)
+	})
+	counter("keepdav_commits_failed_total", "Transactions that the catalog refused or could not keep.", func() float64 {
+		_, failed := s.gate.Commits()
+		return float64(failed)
+	})
+	gauge("keepdav_journal_bytes", "Size of the journal.", func() float64 { return float64(dirBytes(filepath.Join(s.dir, "journal"))) })
+	gauge("keepdav_loaded_collections", "Collections in memory.", func() float64 {
+		cs, done := s.files.Loaded()
+		defer done()
+		return float64(len(cs))
+	})
 	counter("keepdav_merge_conflicts_total", "Files that two sides had changed, kept as two.", func() float64 { return float64(s.files.Conflicts()) })
 	gauge("keepdav_disk_free_bytes", "Room left on the disk of the store.", func() float64 {
 		free, _, err := s.blocks.Free()
@@ -34,4 +51,19 @@ func (s *store) measure(r *prometheus.Registry) {
 		}
 		return 1
 	})
+}
+
+// dirBytes is the size of the files in a directory, -1 when it cannot be read.
+func dirBytes(dir string) int64 {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return -1
+	}
+	var n int64
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			n += info.Size()
+		}
+	}
+	return n
 }

@@ -199,7 +199,11 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 	if c.GCEvery > 0 {
 		srv.tasks.run("garbage", func() { srv.collect(ctx, c.GCEvery, c.gcFlags) })
 	}
-	srv.web = web.Serve(l, keeper, srv.handler, listen.Limits{Connections: c.MaxConnections}, log)
+	limits := listen.Limits{Connections: c.MaxConnections}
+	if len(c.TrustProxy) > 0 { // many clients come from one address
+		limits.PerAddress = c.MaxConnections
+	}
+	srv.web = web.Serve(l, keeper, srv.handler, limits, log)
 	srv.handler.SetReady(true)
 	return srv, nil
 }

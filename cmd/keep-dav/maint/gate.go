@@ -3,6 +3,7 @@ package maint
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"keepdav/collfs"
 	"keepdav/keepio"
@@ -13,6 +14,8 @@ import (
 // has to go through it. All methods may be called concurrently.
 type Gate struct {
 	collfs.Catalog
+
+	commits, failed atomic.Int64
 
 	pass sync.RWMutex // held for reading by commits, for writing while blocks go
 
@@ -29,8 +32,16 @@ func (g *Gate) Commit(ctx context.Context, tx collfs.Tx) ([]collfs.Record, error
 	g.pass.RLock()
 	defer g.pass.RUnlock()
 	g.note(tx)
-	return g.Catalog.Commit(ctx, tx)
+	records, err := g.Catalog.Commit(ctx, tx)
+	g.commits.Add(1)
+	if err != nil {
+		g.failed.Add(1)
+	}
+	return records, err
 }
+
+// Commits counts the commits that passed, and those of them that failed.
+func (g *Gate) Commits() (all, failed int64) { return g.commits.Load(), g.failed.Load() }
 
 // note remembers the blocks that tx names. It comes before the commit, so that
 // what was committed is known to whoever closes the gate.
