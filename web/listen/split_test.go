@@ -236,3 +236,31 @@ func TestReloadThatFailsKeepsTheOldCertificate(t *testing.T) {
 		t.Error("the old certificate is gone")
 	}
 }
+
+func TestCloseDoesNotWaitForSilentConnections(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Split(l, Limits{FirstByte: time.Hour})
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for { // until it has been accepted
+		s.mu.Lock()
+		n := len(s.waiting)
+		s.mu.Unlock()
+		if n == 1 {
+			break
+		}
+	}
+	s.Close()
+	if _, err := c.Read(make([]byte, 1)); err == nil {
+		t.Error("the silent connection got a byte; want it closed")
+	}
+	if n := len(s.slots); n > 1 { // one is for the accept that ended
+		t.Errorf("%d slots are taken after Close", n)
+	}
+}
