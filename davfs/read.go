@@ -14,6 +14,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"keepdav/collfs"
@@ -630,11 +631,9 @@ func (f *FS) Usage(ctx context.Context, name string) (Usage, error) {
 	if err != nil {
 		return Usage{}, pathError("usage", name, err)
 	}
-	u := Usage{Available: -1}
-	if f.site.conf.Space != nil {
-		if u, err = f.site.conf.Space(ctx); err != nil {
-			return Usage{}, pathError("usage", name, err)
-		}
+	u, err := f.site.space.get(ctx, f.site.conf.Space)
+	if err != nil {
+		return Usage{}, pathError("usage", name, err)
 	}
 	if p.kind == atCollection && !p.loose {
 		s, err := f.visit(ctx, p)
@@ -644,6 +643,35 @@ func (f *FS) Usage(ctx context.Context, name string) (Usage, error) {
 		defer s.close()
 		u.Used = s.rec.Bytes
 	}
+	return u, nil
+}
+
+// spaceCache remembers how full the store is for a second: some clients ask at
+// each step.
+type spaceCache struct {
+	mu    sync.Mutex // guards the fields below
+	usage Usage
+	until time.Time
+}
+
+func (c *spaceCache) get(ctx context.Context, ask func(context.Context) (Usage, error)) (Usage, error) {
+	if ask == nil {
+		return Usage{Available: -1}, nil
+	}
+	now := time.Now()
+	c.mu.Lock()
+	u, ok := c.usage, now.Before(c.until)
+	c.mu.Unlock()
+	if ok {
+		return u, nil
+	}
+	u, err := ask(ctx)
+	if err != nil {
+		return Usage{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.usage, c.until = u, now.Add(time.Second)
 	return u, nil
 }
 

@@ -177,7 +177,7 @@ func (f *FS) removePath(ctx context.Context, p place, check Check) error {
 	if err := s.c.Commit(ctx, true); err != nil {
 		return err
 	}
-	return f.site.dropSide(ctx, key, inside)
+	return f.site.dropSide(ctx, key, inside, s.node.Dir)
 }
 
 // trashRecord puts a collection or project, with all that is in it, in the trash.
@@ -194,7 +194,7 @@ func (f *FS) trashRecord(ctx context.Context, p place, check Check) error {
 	if err := f.commitRecords(ctx, tx, p.project); err != nil {
 		return err
 	}
-	return f.site.dropSide(ctx, p.project, p.base)
+	return f.site.dropSide(ctx, p.project, p.base, false)
 }
 
 // mayTake says why a record may not be taken away from where it lies.

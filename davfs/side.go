@@ -71,35 +71,56 @@ func (s *Site) putSide(ctx context.Context, key collfs.UUID, f SideFile) error {
 	return s.conf.Side.PutSide(ctx, key, f)
 }
 
-// dropSide forgets the side files of what was at p: its own, those below it,
-// and its resource fork.
-func (s *Site) dropSide(ctx context.Context, key collfs.UUID, p string) error {
+// hasTwin reports whether there is a resource fork of what is at p. Writing to
+// the side store costs a sync, looking does not.
+func (s *Site) hasTwin(ctx context.Context, key collfs.UUID, p string) (bool, error) {
+	if p == "" { // a root has its twin in the folder of its project
+		return false, nil
+	}
+	_, err := s.conf.Side.GetSide(ctx, key, appleTwin(p))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// dropSide forgets the side files of what was at p: its resource fork and, of a
+// directory, those below it.
+func (s *Site) dropSide(ctx context.Context, key collfs.UUID, p string, dir bool) error {
 	has, err := s.hasSide(ctx, key)
-	if !has || p == "" {
+	if !has {
 		return err
 	}
-	if err := s.conf.Side.RemoveSide(ctx, key, p); err != nil {
+	if dir {
+		if err := s.conf.Side.RemoveSide(ctx, key, p); err != nil {
+			return err
+		}
+	}
+	if has, err := s.hasTwin(ctx, key, p); !has {
 		return err
 	}
 	return s.conf.Side.RemoveSide(ctx, key, appleTwin(p))
 }
 
-// moveSide takes the side files of what was at p along to another place.
-func (s *Site) moveSide(ctx context.Context, key collfs.UUID, p string, toKey collfs.UUID, to string) error {
-	has, err := s.hasSide(ctx, key)
-	if err != nil {
+// moveSide takes the side files of what was at p along to another place, where
+// they replace what is there.
+func (s *Site) moveSide(ctx context.Context, key collfs.UUID, p string, toKey collfs.UUID, to string, dir bool) error {
+	if err := s.dropSide(ctx, toKey, to, dir); err != nil {
 		return err
 	}
+	has, err := s.hasSide(ctx, key)
 	if !has {
-		return s.dropSide(ctx, toKey, to)
+		return err
 	}
 	s.side.added(toKey)
 	defer s.side.added(toKey)
-	if err := s.conf.Side.RenameSide(ctx, key, p, toKey, to); err != nil {
-		return err
+	if dir {
+		if err := s.conf.Side.RenameSide(ctx, key, p, toKey, to); err != nil {
+			return err
+		}
 	}
-	if p == "" || to == "" { // a root has its twin in the folder of its project
-		return nil
+	if has, err := s.hasTwin(ctx, key, p); !has || to == "" {
+		return err
 	}
 	return s.conf.Side.RenameSide(ctx, key, appleTwin(p), toKey, appleTwin(to))
 }

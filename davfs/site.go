@@ -39,6 +39,7 @@ type Site struct {
 	side   sideIndex
 	shares shareCache
 	pdhs   pdhCache
+	space  spaceCache
 	stop   func()
 
 	mu    sync.Mutex // guards locks

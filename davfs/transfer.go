@@ -137,9 +137,9 @@ func (f *FS) transferPath(ctx context.Context, t *transfer, s *spot) (created bo
 	key, inside := s.key(s.path)
 	toKey, toInside := d.key(d.path)
 	if t.move {
-		return created, f.site.moveSide(ctx, key, inside, toKey, toInside)
+		return created, f.site.moveSide(ctx, key, inside, toKey, toInside, s.node.Dir)
 	}
-	return created, f.site.dropSide(ctx, toKey, toInside)
+	return created, f.site.dropSide(ctx, toKey, toInside, true)
 }
 
 // asNothing is a record's place as a free name for a file.
@@ -257,7 +257,7 @@ func (f *FS) transferRecord(ctx context.Context, t *transfer) (created bool, err
 		}
 	}
 	if t.move && t.from.isRecord() {
-		err = f.site.moveSide(ctx, t.from.project, t.from.base, to.project, to.base)
+		err = f.site.moveSide(ctx, t.from.project, t.from.base, to.project, to.base, false)
 	}
 	return !replaced, err
 }
@@ -321,7 +321,7 @@ func (f *FS) newCollection(ctx context.Context, t *transfer, ops []collfs.Record
 		return err
 	}
 	key, inside := s.key(s.path)
-	return f.site.moveSide(ctx, key, inside, id, "")
+	return f.site.moveSide(ctx, key, inside, id, "", true)
 }
 
 func (f *FS) extract(ctx context.Context, s *spot, t *transfer, ops []collfs.RecordOp) (collfs.UUID, error) {

@@ -199,6 +199,28 @@ func checkDecidesOverPut(ctx context.Context, f davfs.FileSystem, dir string) er
 	return nil
 }
 
+// checkAtCommit lets another upload come first, after this one has begun.
+func checkAtCommit(ctx context.Context, f davfs.FileSystem, dir string) error {
+	up, err := f.Put(ctx, dir+"/f", davfs.PutOptions{Size: -1, Check: func(_ davfs.Info, ok bool) error {
+		if ok {
+			return collfs.ErrCondition
+		}
+		return nil
+	}})
+	if err != nil {
+		return err
+	}
+	defer up.Abort()
+	if _, err := up.Write([]byte("late")); err != nil {
+		return err
+	}
+	if err := mustPut(ctx, f, dir+"/f", "first"); err != nil {
+		return err
+	}
+	_, _, err = up.Commit(ctx)
+	return first(wantErr("commit of the later upload", err, collfs.ErrCondition), wantContent(ctx, f, dir+"/f", "first"))
+}
+
 func missingIsBare(ctx context.Context, f davfs.FileSystem, dir string) error {
 	name := dir + "/missing"
 	_, statErr := f.Stat(ctx, name)

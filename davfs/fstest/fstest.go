@@ -52,6 +52,7 @@ var Cases = []Case{
 	{"PutOnADirectoryIsRefused", putOnDirectory},
 	{"PutThroughAFileIsRefused", putThroughFile},
 	{"CheckDecidesOverPut", checkDecidesOverPut},
+	{"CheckIsAskedAtCommit", checkAtCommit},
 	{"MissingFileIsBareErrNotExist", missingIsBare},
 	{"TagFollowsContent", tagFollowsContent},
 	{"MkdirMakesADirectory", mkdirMakes},
