@@ -1,11 +1,13 @@
 package web
 
 import (
+	"archive/zip"
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
@@ -371,6 +373,51 @@ func TestFormsOfThePageWork(t *testing.T) {
 	}
 	if r := form(url.Values{"do": {"delete"}, "name": {"../home"}}); r.StatusCode < 400 {
 		t.Errorf("delete of ../home = %d; want to be refused", r.StatusCode)
+	}
+}
+
+func TestDirectoryAsZip(t *testing.T) {
+	s := newSite(t, nil)
+	s.tree.dirs["/home/d"], s.tree.dirs["/home/d/sub"] = true, true
+	s.tree.files["/home/d/a"], s.tree.files["/home/d/sub/ü"] = []byte("content of a"), bytes.Repeat([]byte("x"), 100_000)
+	r := s.do(t, "GET", "/home/d/?zip", "")
+	if r.StatusCode != 200 || r.Header.Get("Content-Disposition") != "attachment; filename=d.zip" {
+		t.Fatalf("GET ?zip = %d, %q", r.StatusCode, r.Header.Get("Content-Disposition"))
+	}
+	z, err := zip.NewReader(strings.NewReader(r.body), int64(len(r.body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for _, f := range z.File {
+		rd, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(rd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[f.Name] = len(b)
+	}
+	want := map[string]int{"d/a": 12, "d/sub/": 0, "d/sub/ü": 100_000}
+	if !maps.Equal(got, want) {
+		t.Errorf("the zip has %v; want %v", got, want)
+	}
+}
+
+func TestTooManyFailedLoginsAreToldWhenToComeBack(t *testing.T) {
+	s := newSite(t, nil)
+	s.do(t, "GET", "/home/", "") // logged in
+	var r reply
+	for range 20 {
+		r = s.do(t, "GET", "/home/", "", "Authorization", "Bearer v2/x/y")
+	}
+	if r.StatusCode != http.StatusTooManyRequests || r.Header.Get("Retry-After") == "" || r.Header.Get("DAV") == "" {
+		t.Errorf("after 20 failed logins = %d, Retry-After %q; want 429 and a time", r.StatusCode, r.Header.Get("Retry-After"))
+	}
+	if r := s.do(t, "GET", "/home/", ""); r.StatusCode != 200 {
+		t.Errorf("who is logged in from there = %d; want 200", r.StatusCode)
 	}
 }
 

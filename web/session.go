@@ -89,7 +89,8 @@ func (s *session) answer(w http.ResponseWriter, err error) {
 		return
 	}
 	s.w.err = err
-	if s.w.status == 0 {
-		http.Error(w, "the directory cannot be shown", dav.Status(err))
+	if s.w.status != 0 {
+		panic(http.ErrAbortHandler) // half an answer must not look whole
 	}
+	http.Error(w, "the directory cannot be shown", dav.Status(err))
 }

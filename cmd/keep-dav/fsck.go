@@ -12,7 +12,7 @@ import (
 
 type fsckCmd struct {
 	Quick   bool `help:"Check references and sizes, but don't read the blocks."`
-	Repair  bool `help:"Put right what can be put right: take lost blocks out of the trash, set damaged ones aside, correct counts."`
+	Repair  bool `help:"Take lost blocks back out of STORE/trash, where gc puts what it takes away."`
 	Workers int  `default:"2" help:"Blocks read at once."`
 }
 
@@ -21,8 +21,9 @@ func (c *fsckCmd) Help() string {
 collection and version refers to blocks that are there, and the database. It names the files
 that damage concerns. The exit code is 3 when something is wrong (and was not repaired).
 
-A damaged block that is set aside goes to STORE/trash; the files in it cannot be read any more, and
-come back if the block does.`
+Reading a file in a damaged block fails; no wrong bytes are given out. Nothing is ever deleted: if you
+have the block elsewhere (it is a file named by its MD5), put it back into STORE/blocks while
+no program has the store open.`
 }
 
 // errDamage says that fsck found something wrong.

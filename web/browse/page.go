@@ -63,6 +63,7 @@ type headData struct {
 	Failed []string
 	Done   string
 	Order  string
+	Zip    bool
 }
 
 type footData struct {
@@ -80,6 +81,9 @@ func Page(w http.ResponseWriter, r *http.Request, v View) error {
 	}
 	if !info.Dir {
 		return collfs.ErrNotDir
+	}
+	if r.URL.Query().Has("zip") {
+		return archive(w, r, v)
 	}
 	return page(w, r, v, info, http.StatusOK, nil)
 }
@@ -119,6 +123,7 @@ func page(w http.ResponseWriter, r *http.Request, v View, info davfs.Info, statu
 	err = head.Execute(out, headData{
 		Title: title(v.Name), Crumbs: crumbs(v), User: v.User, Up: up(v), Write: !info.ReadOnly,
 		Make: makes(info), Failed: failed, Order: order,
+		Zip: info.Collection != "",
 	})
 	if err != nil {
 		return err

@@ -202,19 +202,13 @@ func (c *check) verify(ctx context.Context, i dirstore.Info, of int64) error {
 		c.mu.Unlock()
 		return nil
 	}
-	repaired := false
-	if err != nil && c.o.Repair {
-		repaired = c.k.restore(ctx, i.Hash, uint32(i.Size))
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.report.Verified++
 	c.report.Bytes += i.Size
 	if err != nil {
-		c.report.add(Problem{Kind: "corrupt-block", Block: hex.EncodeToString(i.Hash[:]), Text: err.Error(), Repaired: repaired})
-		if !repaired {
-			c.stored[i.Hash].bad = err
-		}
+		c.report.add(Problem{Kind: "corrupt-block", Block: hex.EncodeToString(i.Hash[:]), Text: err.Error()})
+		c.stored[i.Hash].bad = err
 	}
 	c.o.Tell("verifying blocks", int64(c.report.Verified), of, c.report.Bytes)
 	return nil

@@ -89,10 +89,10 @@ func (k *Keeper) Collect(ctx context.Context, o CollectOptions) (r Collected, er
 	if o.KeepBlocks == 0 {
 		before = before.Add(time.Second)
 	}
-	if r.Deleted, r.DeletedBytes, err = k.Blocks.EmptyTrash(ctx, before); err != nil {
-		return r, err
-	}
-	return r, k.forget(ctx)
+	// What the catalog knows of blocks that are gone stays: a change that is kept
+	// may name one that a later change has replaced, and can't be read without.
+	r.Deleted, r.DeletedBytes, err = k.Blocks.EmptyTrash(ctx, before)
+	return r, err
 }
 
 // repack frees the blocks that are mostly garbage.
@@ -256,42 +256,6 @@ func (k *Keeper) takeAway(ctx context.Context, o CollectOptions, d doomed, r *Co
 		o.Tell("taking blocks away", int64(r.Trashed), int64(len(d.blocks)), r.TrashedBytes)
 	}
 	return nil
-}
-
-// forget drops what the catalog knows about blocks that are gone for good.
-func (k *Keeper) forget(ctx context.Context) error {
-	there := map[[16]byte]struct{}{}
-	err := k.Blocks.Walk(ctx, func(i dirstore.Info) error {
-		there[i.Hash] = struct{}{}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	trash, err := k.Trash()
-	if err != nil {
-		return err
-	}
-	for _, i := range trash {
-		there[i.Hash] = struct{}{}
-	}
-	used, err := k.used(ctx, CollectOptions{Tell: func(string, int64, int64, int64) {}})
-	if err != nil {
-		return err
-	}
-	var gone []keepio.BlockID
-	err = k.Catalog.StoredBlocks(ctx, func(b keepio.Stored) error {
-		_, isThere := there[b.Hash]
-		_, isUsed := used[b.Hash]
-		if !isThere && !isUsed && b.Size > 0 {
-			gone = append(gone, b.ID)
-		}
-		return nil
-	})
-	if err != nil || len(gone) == 0 {
-		return err
-	}
-	return k.Catalog.ForgetBlocks(ctx, gone)
 }
 
 // Trash lists the blocks in the trash; Modified is when each was last written.
