@@ -46,12 +46,15 @@ func killRounds(t *testing.T, kind target.Kind, rounds int) {
 			cfg.Seed++
 			done := make(chan error, 1)
 			go func() { done <- at(s, cfg, journal).Run(t.Context()) }()
+			disturbed := make(chan struct{})
+			go func() { defer close(disturbed); disturb(t.Context(), t, s, cfg) }()
 			select {
 			case err := <-done:
 				t.Fatalf("the load ended before the kill: %v", err)
 			case <-time.After(time.Duration(50+rng.IntN(2000)) * time.Millisecond):
 			}
 			s.Kill()
+			<-disturbed
 			if err := <-done; err != nil {
 				t.Fatal(err)
 			}

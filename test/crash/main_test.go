@@ -4,7 +4,9 @@
 package crash
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"keepdav/test/load"
 	"keepdav/test/target"
@@ -32,4 +34,30 @@ func makeCollections(t *testing.T, s *target.Server, cfg load.Config) {
 func at(s *target.Server, cfg load.Config, j *load.Journal) *load.Runner {
 	cfg.URL = s.URL
 	return load.NewRunner(cfg, target.NewClient(), j)
+}
+
+// disturb makes keep-dav do, beside the load, what it would do only after a long
+// while: seal, hash and store blocks, because somebody asks for a manifest, and
+// collect garbage without grace. It ends with ctx or with the server.
+func disturb(ctx context.Context, t *testing.T, s *target.Server, cfg load.Config) {
+	if s.Kind != target.KeepDAV {
+		return
+	}
+	tick := time.NewTicker(150 * time.Millisecond)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.Done():
+			return
+		case <-tick.C:
+		}
+		// Neither has to succeed: the server may be killed meanwhile.
+		if n%3 == 2 {
+			_ = target.Run(t, "gc", "--store", s.Store, "--now")
+		} else {
+			_, _ = s.Do("GET", cfg.Collections[n%len(cfg.Collections)]+"/.arvados%23collection", nil)
+		}
+	}
 }

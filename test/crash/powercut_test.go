@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -117,9 +118,14 @@ func collectCuts(t *testing.T, kind target.Kind, seed uint64, n int) []cut {
 		}
 		moments[at] = moment{op, image(rng.Uint64()), journal.Position()}
 	})
+	ctx, calm := context.WithCancel(t.Context())
+	disturbed := make(chan struct{})
+	go func() { defer close(disturbed); disturb(ctx, t, s, cfg) }()
 	if err := at(s, cfg, journal).Run(t.Context()); err != nil {
 		t.Error(err)
 	}
+	calm()
+	<-disturbed
 	waitForQuiet(disk) // what goes on behind the answers is in danger as well
 	disk.Before(nil)
 	disk.Cut()
