@@ -35,6 +35,8 @@ func (t *Tree) apply(op Op) (n *node, err error) {
 	case OpRepack:
 		t.repack(op.Path, op.Content)
 		return nil, nil
+	case OpPatch:
+		return t.patch(op)
 	}
 	return nil, fs.ErrInvalid
 }
@@ -200,6 +202,28 @@ func (t *Tree) repack(path string, c Content) {
 	if n := t.lookup(path); n != nil && !n.isDir() && n.id == c.ID && n.size == c.Size {
 		t.setContent(n, c)
 	}
+}
+
+// patch changes a part of a file. What lies between its end and the part becomes
+// a hole.
+func (t *Tree) patch(op Op) (*node, error) {
+	n, err := t.find(op.Path)
+	switch {
+	case err != nil:
+		return nil, err
+	case n.isDir():
+		return nil, ErrIsDir
+	case n.id != op.Old:
+		return nil, fmt.Errorf("patch is of another content: %w", fs.ErrInvalid)
+	}
+	s := makeSpans(n.segs)
+	if len(op.Content.Segments) > 0 {
+		s.write(op.Off, op.Content.Segments)
+	}
+	s.truncate(op.Content.Size)
+	t.setContent(n, Content{op.Content.ID, op.Content.Size, s.segments()})
+	n.attr = op.Attr
+	return n, nil
 }
 
 // sizeOf returns the sum of the segments' lengths.

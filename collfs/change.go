@@ -10,8 +10,9 @@ import (
 // know beyond it.
 type change struct {
 	Op
-	was  Attr  // of a put that replaces, or of setattr: the attributes before
-	node *node // rename, copy: what was made; delete: what was taken away, which nobody changes any more
+	was  Attr    // of a put that replaces, or of setattr: the attributes before
+	full Content // of a patch: what the file has when all patches made at one time are applied
+	node *node   // rename, copy: what was made; delete: what was taken away, which nobody changes any more
 }
 
 // A Replace says what may be in the way of a move or copy.
@@ -65,7 +66,7 @@ func (c *Collection) end() {
 func (c *Collection) addLocked(ch change) {
 	c.pending = append(c.pending, ch)
 	c.changes++
-	c.noteLocked(Notice{Path: ch.Path, Tree: ch.Kind != OpPut && ch.Kind != OpAttr && ch.Kind != OpMkdir})
+	c.noteLocked(Notice{Path: ch.Path, Tree: ch.Kind == OpDelete || ch.Kind == OpRename || ch.Kind == OpCopy})
 	if ch.Kind == OpRename {
 		c.noteLocked(Notice{Path: ch.Src, Tree: true})
 	}

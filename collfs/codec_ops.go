@@ -56,6 +56,10 @@ func appendOp(buf []byte, t *blockTable, op *Op) []byte {
 			buf = appendSegment(buf, t, s)
 		}
 	}
+	if op.Kind == OpPatch {
+		buf = binary.AppendUvarint(buf, uint64(op.Off))
+		buf = binary.AppendUvarint(buf, uint64(op.Content.Size))
+	}
 	return appendAttr(buf, op.Attr)
 }
 
@@ -87,7 +91,7 @@ func DecodeOps(data []byte, blocks Blocks) ([]Op, error) {
 
 func (d *decoder) op() (op Op) {
 	op.Kind = OpKind(d.byte())
-	if op.Kind == OpInvalid || op.Kind > OpRepack {
+	if op.Kind == OpInvalid || op.Kind > OpPatch {
 		d.fail("operation %d", op.Kind)
 	}
 	flags := d.byte()
@@ -108,6 +112,13 @@ func (d *decoder) op() (op Op) {
 			op.Content.Segments[i] = d.segment()
 		}
 		op.Content.Size = sizeOf(op.Content.Segments)
+	}
+	if op.Kind == OpPatch {
+		off, size := d.uvarint(), d.uvarint()
+		if off > maxFile || size > maxFile {
+			d.fail("patch of a file that is too large")
+		}
+		op.Off, op.Content.Size = int64(off), int64(size)
 	}
 	op.Attr = d.attr(flags)
 	return op

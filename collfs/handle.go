@@ -39,6 +39,7 @@ type openFile struct {
 	dirty bool   // spans isn't in the node, the node's content not in pending
 	base  ContentID
 	was   Attr                     // before it got dirty
+	edits edits                    // what is dirty
 	fresh map[*keepio.Block]uint32 // from where on a block's bytes were appended here and are not frozen
 }
 
@@ -103,7 +104,7 @@ func (c *Collection) OpenFile(path string, o OpenOptions) (h *Handle, created bo
 	h = c.handleLocked(n, path, o.Flags)
 	if o.Flags&os.O_TRUNC != 0 && n.size > 0 {
 		c.touchLocked(n)
-		n.open.spans.truncate(0)
+		n.open.truncate(0)
 		c.sizeLocked(n)
 	}
 	h.wrote.Store(created || o.Flags&os.O_TRUNC != 0)
@@ -155,6 +156,7 @@ func (c *Collection) touchLocked(n *node) {
 	}
 	if !o.dirty {
 		o.dirty, o.was = true, n.attr
+		o.edits = edits{before: n.size, low: n.size}
 		c.dirty[n] = struct{}{}
 		_, _ = rand.Read(n.id[:])
 	} else { // a new id for each change, without asking for randomness each time
@@ -199,7 +201,8 @@ func (c *Collection) settleLocked(n *node) {
 	delete(c.dirty, n)
 	switch o.state {
 	case stateLinked:
-		c.pending = append(c.pending, change{Op: Op{Kind: OpPut, Path: n.path(), Old: base, Content: n.content(), Attr: n.attr}, was: was})
+		put := change{Op: Op{Kind: OpPut, Path: n.path(), Old: base, Content: n.content(), Attr: n.attr}, was: was}
+		c.pending = append(c.pending, o.edits.changes(o.spans, put)...)
 	case stateSuperseded:
 		c.resurfaceLocked(n, base, was)
 	}
@@ -351,6 +354,7 @@ func (h *Handle) write(ctx context.Context, p []byte, off int64, atEnd bool) (in
 	h.wrote.Store(true)
 	c.touchLocked(h.n)
 	o.spans.write(off, segs)
+	o.edits.add(off, off+int64(len(p)))
 	c.sizeLocked(h.n)
 	for _, s := range segs {
 		if from, ok := o.fresh[s.Block]; !ok || s.Off < from {
@@ -405,6 +409,7 @@ func (h *Handle) overwrite(ctx context.Context, p []byte, off int64) (bool, erro
 	if done {
 		h.wrote.Store(true)
 		c.touchLocked(h.n)
+		o.edits.add(off, off+int64(len(p)))
 	}
 	return done, err
 }
@@ -427,7 +432,7 @@ func (h *Handle) Truncate(size int64) error {
 	}
 	h.wrote.Store(true)
 	c.touchLocked(h.n)
-	o.spans.truncate(size)
+	o.truncate(size)
 	c.sizeLocked(h.n)
 	return nil
 }

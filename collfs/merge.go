@@ -35,9 +35,7 @@ type merger struct {
 func newMerger(theirs *Tree, at time.Time, changes []change) *merger {
 	m := &merger{t: theirs, at: at, later: make(map[ContentID]int)}
 	for _, ch := range changes {
-		if ch.Kind == OpPut {
-			m.later[ch.Content.ID]++
-		}
+		m.later[ch.puts()]++
 	}
 	return m
 }
@@ -50,12 +48,12 @@ func (m *merger) replayAll(changes []change) {
 }
 
 func (m *merger) replay(ch change) {
+	m.later[ch.puts()]--
 	switch ch.Kind {
 	case OpPut:
-		if m.later[ch.Content.ID]--; m.later[ch.Content.ID] == 0 {
-			delete(m.later, ch.Content.ID)
-		}
 		m.put(ch)
+	case OpPatch:
+		m.patch(ch)
 	case OpMkdir:
 		m.mkdir(ch)
 	case OpDelete:
@@ -117,6 +115,37 @@ func (m *merger) aside(path string) {
 	m.conflicts = append(m.conflicts, Notice{Path: path, Conflict: to})
 }
 
+// puts returns the id of the content that ch, with those made together with it,
+// gives to a file; zero if it isn't a put or a patch.
+func (ch *change) puts() ContentID {
+	switch ch.Kind {
+	case OpPut:
+		return ch.Content.ID
+	case OpPatch:
+		return ch.full.ID
+	}
+	return ContentID{}
+}
+
+// patch replays a patch, as a put of all of the file if theirs has another one.
+func (m *merger) patch(ch change) {
+	if cur := m.t.lookup(ch.Path); cur != nil && !cur.isDir() && cur.id == ch.Old {
+		ch.mergePutAttr(cur)
+		m.do(ch)
+		return
+	}
+	m.put(change{Op: Op{Kind: OpPut, Path: ch.Path, Old: ch.Old, Content: ch.full, Attr: ch.Attr}, was: ch.was})
+}
+
+// mergePutAttr makes the attributes of ch, which replaces the content of cur,
+// those of both; the time is that of our content.
+func (ch *change) mergePutAttr(cur *node) {
+	mtime := ch.Attr.Mtime
+	ch.Attr = mergeAttr(ch.was, ch.Attr, cur.attr)
+	ch.Attr.Mtime = mtime
+	ch.was = cur.attr
+}
+
 // put replays a put and returns where our content is now.
 func (m *merger) put(ch change) string {
 	dir, _ := splitPath(ch.Path)
@@ -133,10 +162,7 @@ func (m *merger) put(ch change) string {
 		m.mergeAttr(ch, cur)
 		return ch.Path
 	case cur.id == ch.Old:
-		mtime := ch.Attr.Mtime
-		ch.Attr = mergeAttr(ch.was, ch.Attr, cur.attr)
-		ch.Attr.Mtime = mtime
-		ch.was = cur.attr
+		ch.mergePutAttr(cur)
 	case m.later[cur.id] > 0: // it has what a later change of ours puts there
 		return ch.Path
 	default:

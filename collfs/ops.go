@@ -14,6 +14,7 @@ const (
 	OpCopy           // Path becomes a copy of what Src is, with all below it; Old is the content that Path had
 	OpAttr           // Attr of Path is replaced; Content.ID is the content it belongs to (zero: a directory)
 	OpRepack         // Path has the same content in other segments; does nothing when its content is not Content.ID
+	OpPatch          // In Path, whose content is Old, the bytes from Off on become those of Content.Segments; then its size becomes Content.Size, its id Content.ID, and its attributes Attr
 )
 
 // An Op is one operation of a change set. A change set is a list of
@@ -25,4 +26,5 @@ type Op struct {
 	Old     ContentID
 	Content Content
 	Attr    Attr
+	Off     int64 // of OpPatch
 }

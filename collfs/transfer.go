@@ -426,6 +426,6 @@ func tookPlace(rec Record, saved Saved, base int64, ops []Op, blocks Blocks) boo
 	got, err := DecodeOps(saved.Changes[i], blocks)
 	return err == nil && slices.EqualFunc(got, ops, func(a, b Op) bool {
 		return a.Kind == b.Kind && a.Path == b.Path && a.Src == b.Src && a.Old == b.Old &&
-			a.Content.ID == b.Content.ID && sameAttr(a.Attr, b.Attr)
+			a.Content.ID == b.Content.ID && a.Off == b.Off && sameAttr(a.Attr, b.Attr)
 	})
 }

@@ -337,7 +337,7 @@ func checkPath(path string) error {
 }
 
 func (o OpKind) String() string {
-	names := [...]string{"invalid", "put", "mkdir", "remove", "rename", "copy", "setattr", "repack"}
+	names := [...]string{"invalid", "put", "mkdir", "remove", "rename", "copy", "setattr", "repack", "patch"}
 	if int(o) < len(names) {
 		return names[o]
 	}

@@ -1,0 +1,183 @@
+package collfs_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"keepdav/collfs"
+	"keepdav/collfs/memcatalog"
+)
+
+// scattered writes a file that has many segments.
+func scattered(t testing.TB, c *collfs.Collection, path string, pieces int) []byte {
+	t.Helper()
+	ctx := context.Background()
+	h, _, err := c.OpenFile(path, collfs.OpenOptions{Flags: os.O_RDWR | os.O_CREATE})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make([]byte, pieces*10)
+	for i := range pieces { // from the end to the start: no two adjoin in a block
+		at := (pieces - 1 - i) * 10
+		piece := fmt.Appendf(nil, "%09d|", i)
+		if _, err := h.WriteAt(ctx, piece, int64(at)); err != nil {
+			t.Fatal(err)
+		}
+		copy(want[at:], piece)
+	}
+	if err := h.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return want
+}
+
+func TestCommitOfAnEditGrowsWithTheEdit(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	id := e.catalog.Create(e.home, "c")
+	c := e.open(e.fs(), id)
+	want := scattered(t, c, "f", 5000)
+	h, _, err := c.OpenFile("f", collfs.OpenOptions{Flags: os.O_RDWR})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		at := i * 4999
+		if _, err := h.WriteAt(ctx, []byte("edit"), int64(at)); err != nil {
+			t.Fatal(err)
+		}
+		copy(want[at:], "edit")
+		if err := h.Sync(ctx, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	_, saved, err := e.catalog.Load(ctx, id, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range saved.Changes[len(saved.Changes)-10:] {
+		if len(change) > 300 {
+			t.Errorf("a change of 4 bytes took %d bytes", len(change))
+		}
+	}
+	if got := get(t, e.open(e.fs(), id), "f"); got != string(want) {
+		t.Error("committed something else")
+	}
+}
+
+func TestEditsAreLikeBytes(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		id := memcatalog.NewUUID("4zz18")
+		_, err := e.catalog.Commit(ctx, collfs.Tx{Records: []collfs.RecordOp{{Kind: collfs.CreateCollection, UUID: id, Owner: e.home, Name: string(id)}}})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		f := collfs.NewFS(collfs.Config{Catalog: e.catalog, Spool: e.spool, Now: e.clock})
+		defer f.Close(ctx)
+		c, err := f.Open(ctx, id)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer c.Release()
+		want := scattered(t, c, "f", 40)
+		h, _, err := c.OpenFile("f", collfs.OpenOptions{Flags: os.O_RDWR})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		for i := range rapid.IntRange(1, 25).Draw(rt, "steps") {
+			switch rapid.IntRange(0, 5).Draw(rt, "what") {
+			case 0:
+				size := rapid.IntRange(0, 600).Draw(rt, "size")
+				if err := h.Truncate(int64(size)); err != nil {
+					rt.Fatal(err)
+				}
+				want = append(want, make([]byte, max(0, size-len(want)))...)[:size]
+			case 1:
+				if err := h.Sync(ctx, true); err != nil {
+					rt.Fatal(err)
+				}
+			case 2:
+				if _, err := c.Rename("f", "g", collfs.CopyOptions{}); err != nil {
+					rt.Fatal(err)
+				}
+				if _, err := c.Rename("g", "f", collfs.CopyOptions{}); err != nil {
+					rt.Fatal(err)
+				}
+			default:
+				off := rapid.IntRange(0, 600).Draw(rt, "off")
+				p := []byte(strings.Repeat(string(rune('a'+i)), rapid.IntRange(1, 30).Draw(rt, "len")))
+				if _, err := h.WriteAt(ctx, p, int64(off)); err != nil {
+					rt.Fatal(err)
+				}
+				want = append(want, make([]byte, max(0, off+len(p)-len(want)))...)
+				copy(want[off:], p)
+			}
+		}
+		if err := h.Close(ctx); err != nil {
+			rt.Fatal(err)
+		}
+		g := collfs.NewFS(collfs.Config{Catalog: e.catalog, Spool: e.spool, Now: e.clock})
+		defer g.Close(ctx)
+		c2, err := g.Open(ctx, id)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer c2.Release()
+		if got := readAll(rt, c2)["f"]; !bytes.Equal([]byte(got), want) {
+			rt.Fatalf("committed %q\nwant      %q", got, want)
+		}
+	})
+}
+
+func TestEditThatConflictsIsKeptWhole(t *testing.T) {
+	ctx := context.Background()
+	for _, theirs := range []string{"changed", "deleted"} {
+		t.Run(theirs, func(t *testing.T) {
+			e := newEnv(t)
+			id := e.catalog.Create(e.home, "c")
+			quiet := func(cfg *collfs.Config) { cfg.Catalog = quietCatalog{e.catalog} }
+			one, two := e.open(e.fs(quiet), id), e.open(e.fs(quiet), id)
+			want := scattered(t, one, "f", 100)
+			if err := two.Refresh(ctx); err != nil {
+				t.Fatal(err)
+			}
+			h, _, err := two.OpenFile("f", collfs.OpenOptions{Flags: os.O_RDWR})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, at := range []int{0, 500, 900} {
+				if _, err := h.WriteAt(ctx, []byte("edit"), int64(at)); err != nil {
+					t.Fatal(err)
+				}
+				copy(want[at:], "edit")
+			}
+			if theirs == "changed" {
+				put(t, one, "f", "theirs")
+			} else if err := one.Remove("f", nil); err != nil {
+				t.Fatal(err)
+			}
+			commit(t, one)
+			if err := h.Close(ctx); err != nil {
+				t.Fatal(err)
+			}
+			got := files(t, e.open(e.fs(), id))
+			if got["f"] != string(want) {
+				t.Errorf("f = %q; want what was edited, whole", got["f"])
+			}
+			if n := map[string]int{"changed": 2, "deleted": 1}[theirs]; len(got) != n {
+				t.Errorf("%d files; want %d", len(got), n)
+			}
+		})
+	}
+}
