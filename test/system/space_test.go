@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"keepdav/test/target"
 )
@@ -50,7 +51,7 @@ func TestRewritingLeavesLittleGarbage(t *testing.T) {
 	after := diskUse(t, s.Store)
 	t.Logf("%d MiB alive; the store takes %d MiB, %d before gc", size>>20, after>>20, before>>20)
 	if float64(after) > 1.3*float64(size) {
-		t.Errorf("the store takes %.2f × what is alive; at most 1.3 × is right", float64(after)/float64(size))
+		t.Errorf("the store takes %.2f × what is alive; at most 1.3 × is right\n%s", float64(after)/float64(size), mustRun(t, time.Minute, s.Store, nil, "du", "-a", "."))
 	}
 	if err := target.Fsck(t, s.Kind, s.Store); err != nil {
 		t.Error(err)
