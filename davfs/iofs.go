@@ -5,7 +5,6 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"time"
 
 	"keepdav/collfs"
 )
@@ -146,18 +145,3 @@ func (d *ioDir) ReadDir(n int) ([]fs.DirEntry, error) {
 	d.rest = d.rest[n:]
 	return head, nil
 }
-
-// baseName is the name under which an Info shows what lies at a name.
-func baseName(name string) string { return path.Base(name) }
-
-// modTime is when something changed: the time it was given, else that of its record.
-func modTime(attr collfs.Attr, record time.Time) time.Time {
-	if attr.Mtime != 0 {
-		return time.Unix(0, attr.Mtime)
-	}
-	return wallTime(record)
-}
-
-// wallTime drops what only this process knows of a time: two answers about the
-// same change are equal, whoever read it from where.
-func wallTime(t time.Time) time.Time { return t.Round(0) }

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"keepdav/collfs"
 )
 
@@ -25,8 +23,6 @@ type Config struct {
 
 	// Space tells how much the store holds and how much more fits; nil: unknown.
 	Space func(ctx context.Context) (Usage, error)
-
-	Log zerolog.Logger
 }
 
 // A Site is what the users of one process share: the caches of names and

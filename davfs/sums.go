@@ -3,10 +3,64 @@ package davfs
 import (
 	"container/list"
 	"context"
+	"crypto/md5"
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
 	"sync"
 
 	"keepdav/collfs"
 )
+
+var algorithms = map[string]func() hash.Hash{"MD5": md5.New, "SHA1": sha1.New}
+
+// Sum implements FileSystem.
+func (f *FS) Sum(ctx context.Context, name, algorithm string) (string, error) {
+	make, ok := algorithms[algorithm]
+	if !ok {
+		return "", pathError("sum", name, fmt.Errorf("checksum %q: %w", algorithm, collfs.ErrNotSupported))
+	}
+	file, err := f.Open(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	i := file.Info()
+	if sum := i.Attr.Extra[collfs.ExtraSum+algorithm]; sum != "" {
+		return sum, nil
+	}
+	if sum := blockSum(file, algorithm); sum != "" {
+		return sum, nil
+	}
+	sum, err := f.site.sums.sum(ctx, sumKey{i.Content, algorithm}, func() (string, error) {
+		h := make()
+		n, err := file.WriteRange(ctx, h, 0, i.Size)
+		if err == nil && n != i.Size {
+			err = io.ErrUnexpectedEOF
+		}
+		return hex.EncodeToString(h.Sum(nil)), err
+	})
+	return sum, pathError("sum", name, err)
+}
+
+// blockSum is the sum of a file that is one whole block, whose name is its MD5.
+func blockSum(file File, algorithm string) string {
+	o, ok := file.(*openFile)
+	if !ok || algorithm != "MD5" {
+		return ""
+	}
+	segs := o.r.Content().Segments
+	if len(segs) != 1 || segs[0].Block == nil {
+		return ""
+	}
+	hash, size, stored := segs[0].Block.Stored()
+	if !stored || segs[0].Off != 0 || segs[0].Len != size {
+		return ""
+	}
+	return hex.EncodeToString(hash[:])
+}
 
 // sumCache remembers whole-file checksums by content id, which says all about
 // the content. The least recently used go first.

@@ -155,7 +155,7 @@ func (s *store) openSite(conf storeConfig) (err error) {
 	s.site, err = davfs.NewSite(davfs.Config{
 		Files: s.files, Folders: s.sql, Catalog: s.gate, Apple: applePolicies[conf.Apple],
 		Side:  sideStore{s.sql},
-		Space: s.space, Log: s.log,
+		Space: s.space,
 	})
 	s.maint = &maint.Keeper{
 		Blocks: s.blocks, Spool: s.spool, Catalog: s.sql, Files: s.files, Gate: s.gate,
