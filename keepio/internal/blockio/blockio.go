@@ -3,6 +3,7 @@
 package blockio
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -110,6 +111,7 @@ func (f *File) sendfile(w io.ReaderFrom, off, n int64) (int64, error) {
 }
 
 // take returns a second descriptor of the file, with a position of its own.
+// After Close it fails with os.ErrClosed.
 func (f *File) take() (*os.File, error) {
 	f.mu.Lock()
 	if n := len(f.spare); n > 0 {
@@ -119,21 +121,31 @@ func (f *File) take() (*os.File, error) {
 		return s, nil
 	}
 	f.mu.Unlock()
-	var s *os.File
+	s, err := f.reopen()
+	if err == nil {
+		return s, nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, os.ErrClosed // SyscallConn has another word for it
+	}
+	return nil, err
+}
+
+// reopen opens the file by its descriptor, not by its name, which may stand for
+// another file by now.
+func (f *File) reopen() (s *os.File, err error) {
 	c, err := f.f.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	// By descriptor, not by name: the name may stand for another file by now.
-	err2 := c.Control(func(fd uintptr) {
+	cerr := c.Control(func(fd uintptr) {
 		if s, err = os.Open(fmt.Sprintf("/proc/self/fd/%d", fd)); err == nil {
 			_ = unix.Fadvise(int(s.Fd()), 0, 0, unix.FADV_SEQUENTIAL)
 		}
 	})
-	if err2 != nil {
-		return nil, err2
-	}
-	return s, err
+	return s, cmp.Or(cerr, err)
 }
 
 // giveBack keeps a descriptor for the next transfer.

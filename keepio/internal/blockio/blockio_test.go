@@ -99,3 +99,15 @@ func TestAShortFileIsAnError(t *testing.T) {
 		}
 	}
 }
+
+func TestSendAfterCloseSaysSo(t *testing.T) {
+	f, _ := newFile(t, 1<<20)
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []io.Writer{new(bytes.Buffer), plain{io.Discard}} {
+		if n, err := f.Send(w, 0, 1<<20); n != 0 || !errors.Is(err, os.ErrClosed) {
+			t.Errorf("Send after Close = %d, %v; want os.ErrClosed", n, err)
+		}
+	}
+}
