@@ -38,7 +38,14 @@ func TestRewritingLeavesLittleGarbage(t *testing.T) {
 		s.Must(t, []int{204}, "PUT", c+"file", piece, "Content-Range", fmt.Sprintf("bytes %d-%d/*", at, at+n-1))
 		done += n
 	}
-	before := diskUse(t, s.Store)
+	use := func() int64 {
+		if target.Long() {
+			return diskUse(t, s.Store)
+		}
+		// Of so small a store, the journal and the reserve, whose sizes are fixed, would be most.
+		return diskUse(t, filepath.Join(s.Store, "blocks")) + diskUse(t, filepath.Join(s.Store, "open"))
+	}
+	before := use()
 	if err := target.Run(t, "gc", "--store", s.Store, "--now"); err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +55,7 @@ func TestRewritingLeavesLittleGarbage(t *testing.T) {
 	if err := s.Stop(); err != nil {
 		t.Error(err)
 	}
-	after := diskUse(t, s.Store)
+	after := use()
 	t.Logf("%d MiB alive; the store takes %d MiB, %d before gc", size>>20, after>>20, before>>20)
 	if float64(after) > 1.3*float64(size) {
 		t.Errorf("the store takes %.2f × what is alive; at most 1.3 × is right\n%s", float64(after)/float64(size), mustRun(t, time.Minute, s.Store, nil, "du", "-a", "."))
