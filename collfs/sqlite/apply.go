@@ -2,9 +2,12 @@ package sqlite
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	"keepdav/collfs"
@@ -18,6 +21,8 @@ const (
 	applyAt = 1 << 20
 	// checkpointAt is the size of SQLite's log that asks for a checkpoint.
 	checkpointAt = 16 << 20
+	// pageSize is that of the database, SQLite's default.
+	pageSize = 4096
 	// maxRow bounds the change sets in one row of table change, in bytes.
 	maxRow = 1 << 20
 )
@@ -103,7 +108,8 @@ func (s *Store) applyQueue() error {
 		return err
 	}
 	s.finish(b, n, size)
-	return s.truncateJournalLocked()
+	s.tidyLocked()
+	return nil
 }
 
 // syncBlocks has made durable what entries rely on that weren't durable themselves.
@@ -180,8 +186,9 @@ func (s *Store) finish(b *batch, n int, size int64) {
 // A batch is what one transaction brings to the database.
 type batch struct {
 	w       *writer
-	lenient bool // recovery: what cannot be done because an earlier entry was cut is left out
 	log     func(format string, args ...any)
+	lenient bool  // recovery: what cannot be done because an earlier entry was cut is left out
+	seq     int64 // recovery: of the last event, for entries come without
 
 	last    uint64
 	states  map[collfs.UUID]*state
@@ -201,6 +208,7 @@ type blockEnd struct {
 // A state is what a batch knows of a collection, and the row of changes that
 // it is filling.
 type state struct {
+	owner                                     collfs.UUID
 	revision, version, files, bytes, modified int64
 	pdh                                       string
 	logBytes, checkpointBytes                 int64
@@ -215,6 +223,9 @@ func (s *Store) applyLocked(entries []*entry, lenient bool) (*batch, error) {
 		w: s.writer, lenient: lenient,
 		log:    func(format string, args ...any) { s.log.Warn().Msgf(format, args...) },
 		states: make(map[collfs.UUID]*state), ends: make(map[keepio.BlockID]blockEnd), content: make(map[collfs.UUID]int),
+	}
+	if lenient {
+		b.seq = s.eventSeq // nobody else is here yet
 	}
 	err := s.writer.tx(func() error {
 		for _, e := range entries {
@@ -240,6 +251,10 @@ func (b *batch) add(e *entry) error {
 		}
 	}
 	for _, ev := range e.events {
+		if b.lenient {
+			b.seq++
+			ev.Seq, ev.At = b.seq, timeOf(e.at)
+		}
 		if ev.Kind == collfs.ContentChanged {
 			if i, ok := b.content[ev.UUID]; ok {
 				b.events[i].Seq = 0 // the later one says as much
@@ -284,7 +299,7 @@ func (b *batch) addRecords(e *entry) error {
 		}
 	}
 	if b.lenient {
-		e.events = append(e.events, f.events...)
+		e.events = f.events
 	}
 	return nil
 }
@@ -295,9 +310,9 @@ func (b *batch) state(id collfs.UUID) (*state, error) {
 		return st, nil
 	}
 	st := new(state)
-	err := b.w.row(`SELECT revision, version, files, bytes, modified, iif(pdh_revision = revision, pdh, ''), log_bytes, checkpoint_bytes
+	err := b.w.row(`SELECT owner, revision, version, files, bytes, modified, iif(pdh_revision = revision, pdh, ''), log_bytes, checkpoint_bytes
 		FROM record WHERE uuid = ? AND kind = 1`, id).
-		Scan(&st.revision, &st.version, &st.files, &st.bytes, &st.modified, &st.pdh, &st.logBytes, &st.checkpointBytes)
+		Scan(&st.owner, &st.revision, &st.version, &st.files, &st.bytes, &st.modified, &st.pdh, &st.logBytes, &st.checkpointBytes)
 	if err := noRows(err, id); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
@@ -337,6 +352,9 @@ func (b *batch) addChange(e *entry, ch *change) error {
 		}
 	}
 	st.revision++
+	if b.lenient {
+		e.events = append(e.events, collfs.Event{UUID: ch.collection, Owner: st.owner, Kind: collfs.ContentChanged, Revision: st.revision})
+	}
 	if len(st.data) == 0 {
 		st.first = st.revision
 	}
@@ -411,19 +429,35 @@ func (b *batch) setMeta(key string, value int64) error {
 	return err
 }
 
-// truncateJournalLocked deletes what the journal has and the database too, on
-// disk, once it is worth a checkpoint. s.writeMu must be held.
-func (s *Store) truncateJournalLocked() error {
+// tidyLocked brings SQLite's log to the database when it is long or when a
+// segment of the journal can be deleted then. s.writeMu must be held.
+func (s *Store) tidyLocked() {
 	s.mu.Lock()
 	applied, broken := s.applied, s.broken
 	s.mu.Unlock()
-	if broken != nil || s.journal.Droppable(applied) == 0 && s.walSize() < checkpointAt {
-		return nil
+	if broken != nil || s.journal.Droppable(applied) == 0 && s.walBacklog() < checkpointAt {
+		return
 	}
 	if err := s.checkpointLocked(context.Background(), "PASSIVE"); err != nil {
 		s.log.Warn().Err(err).Msg("the journal is kept: no checkpoint of the database")
 	}
-	return nil
+}
+
+// walBacklog returns how much of SQLite's log isn't in the database file yet, as
+// the index of the log says: https://sqlite.org/walformat.html.
+func (s *Store) walBacklog() int64 {
+	const maxFrame, backfilled = 16, 96
+	f, err := os.Open(filepath.Join(s.cfg.Dir, "keepdav.db-shm"))
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	var index [backfilled + 4]byte
+	if _, err := f.ReadAt(index[:], 0); err != nil {
+		return 0
+	}
+	frames := int64(binary.NativeEndian.Uint32(index[maxFrame:])) - int64(binary.NativeEndian.Uint32(index[backfilled:]))
+	return frames * pageSize
 }
 
 // checkpointLocked brings SQLite's log to the database file, and if all of it

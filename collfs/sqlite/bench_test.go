@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -72,4 +73,47 @@ func BenchmarkDurableCommit(b *testing.B) {
 			b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms-behind")
 		})
 	}
+}
+
+// BenchmarkRecovery opens a store whose process was killed with as much in the
+// journal as may be there.
+func BenchmarkRecovery(b *testing.B) {
+	s := openStore(b, Config{SegmentSize: 8 << 20, ApplyDelay: time.Hour, NoSync: true})
+	home := newUser(b, s, "ann", false)
+	id := newCollection(b, s, home, "c")
+	block := keepio.NewStoredBlock([16]byte{1}, 4096)
+	n := 0
+	s.writeMu.Lock() // nothing is applied
+	for s.queueSize < maxQueue-1000 {
+		ops := []collfs.Op{{Kind: collfs.OpPut, Path: fmt.Sprint("file-", n), Content: collfs.Content{
+			ID: collfs.ContentID{byte(n), byte(n >> 8)}, Size: 4096, Segments: []keepio.Segment{{Block: block, Len: 4096}}}}}
+		if _, err := s.Commit(b.Context(), collfs.Tx{Durable: n%2 == 0, Changes: []collfs.Change{{Collection: id, Base: int64(n), Ops: ops,
+			Extents: []keepio.Extent{{Block: keepio.BlockID(n / 1000), To: uint32(n%1000 + 1)}}}}}); err != nil {
+			b.Fatal(err)
+		}
+		n++
+	}
+	var copies []string
+	for range b.N {
+		dir := b.TempDir() + "/store"
+		if err := os.CopyFS(dir, os.DirFS(s.Dir())); err != nil {
+			b.Fatal(err)
+		}
+		copies = append(copies, dir)
+	}
+	s.writeMu.Unlock()
+	b.ResetTimer()
+	for _, dir := range copies {
+		again, err := Open(b.Context(), Config{Dir: dir, Reserve: -1, SegmentSize: 8 << 20})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		if rec, err := again.Record(b.Context(), id); err != nil || rec.Revision != int64(n) {
+			b.Fatal(rec, err)
+		}
+		again.Close(b.Context())
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(n), "commits")
 }

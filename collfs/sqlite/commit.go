@@ -20,7 +20,7 @@ const (
 	// maxQueue bounds what may wait to be applied, in bytes: then a commit waits
 	// for the applier. While the applier cannot work, commits go on up to
 	// maxStuckQueue.
-	maxQueue      = 32 << 20
+	maxQueue      = 16 << 20
 	maxStuckQueue = 128 << 20
 )
 

@@ -135,6 +135,9 @@ func (s *Store) write(ctx context.Context, fn func(w *writer) error) error {
 	if s.reserve.relieve(err) {
 		err = s.writer.durably(func() error { return fn(s.writer) })
 	}
+	if err == nil {
+		s.tidyLocked()
+	}
 	return err
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"sync"
 
@@ -90,6 +89,7 @@ func (s *Store) Fold(ctx context.Context, id collfs.UUID) error {
 	}
 	if err == nil {
 		s.folds.Add(1)
+		s.tidyLocked()
 	}
 	return err
 }
@@ -174,13 +174,4 @@ func prune(w *writer, id collfs.UUID) error {
 		}
 	}
 	return nil
-}
-
-// walSize returns the size of SQLite's log file.
-func (s *Store) walSize() int64 {
-	st, err := os.Stat(s.cfg.Dir + "/keepdav.db-wal")
-	if err != nil {
-		return 0
-	}
-	return st.Size()
 }

@@ -73,19 +73,17 @@ func (s *Store) replay(ctx context.Context, entries []*entry, last uint64) error
 			size += entries[n].size
 			n++
 		}
-		for _, e := range entries[:n] {
-			for _, ch := range e.changes {
-				e.events = append(e.events, collfs.Event{UUID: ch.collection, Kind: collfs.ContentChanged, Revision: ch.base + 1})
-			}
-		}
 		b, err := s.applyLocked(entries[:n], true)
 		if s.reserve.relieve(err) {
+			for _, e := range entries[:n] {
+				e.events = nil // made by the attempt that failed
+			}
 			b, err = s.applyLocked(entries[:n], true)
 		}
 		if err != nil {
 			return err
 		}
-		s.applied = b.last
+		s.applied, s.eventSeq = b.last, b.seq
 		s.foldable.add(b.long)
 		entries = entries[n:]
 	}

@@ -157,7 +157,7 @@ func (s *Store) openDatabase(ctx context.Context) (err error) {
 	}
 	// The journal is deleted by what checkpoints prove, so they are ours to make.
 	dsn := "file:" + escapePath(path) + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(" + synchronous +
-		")&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-8192)&_pragma=temp_store(MEMORY)&_txlock=immediate"
+		")&_pragma=wal_autocheckpoint(0)&_pragma=journal_size_limit(67108864)&_pragma=cache_size(-8192)&_pragma=temp_store(MEMORY)&_txlock=immediate"
 	if s.writers, err = sql.Open("sqlite", dsn); err != nil {
 		return err
 	}
@@ -171,11 +171,11 @@ func (s *Store) openDatabase(ctx context.Context) (err error) {
 		return storageError(err)
 	}
 	if !s.cfg.NoSync {
-		if err := syncDir(s.cfg.Dir); err != nil {
+		if err := errors.Join(syncDir(s.cfg.Dir), syncDir(filepath.Dir(s.cfg.Dir))); err != nil {
 			return err
 		}
 	}
-	s.readers, err = openReaders("file:" + escapePath(path) + "?_pragma=busy_timeout(10000)&_pragma=query_only(1)&_pragma=cache_size(-4096)")
+	s.readers, err = openReaders("file:" + escapePath(path) + "?_pragma=busy_timeout(10000)&_pragma=query_only(1)&_pragma=cache_size(-2048)")
 	if err != nil {
 		return err
 	}
