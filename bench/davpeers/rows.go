@@ -210,7 +210,7 @@ func rows(z sizes) ([]row, func(), error) {
 			})
 		})
 	}
-	var bigBlocks map[string]int64 // keep-dav's files that hold "cold"
+	var coldSince time.Time // when keep-dav began to write "cold"
 
 	list := []row{
 		{
@@ -304,21 +304,12 @@ func rows(z sizes) ([]row, func(), error) {
 			name: "get_big_cold", unit: "MiB/s", what: "GET after the machine's caches were dropped; dd: the block files of keep-dav by dd", higher: true,
 			setup: func(s *server) error {
 				return s.once("cold", func() error {
-					before := map[string]int64{}
-					if s.name == keepdavName {
-						before = blockFiles(s.dir)
-					}
 					stamp(src.mapped)
+					coldSince = time.Now()
 					if err := src.putTo(s, "cold"); err != nil || s.name != keepdavName {
 						return err
 					}
 					waitIdle(s.pid(), z.idle)
-					bigBlocks = blockFiles(s.dir)
-					for p, n := range before {
-						if bigBlocks[p] == n {
-							delete(bigBlocks, p)
-						}
-					}
 					return nil
 				})
 			},
@@ -330,7 +321,7 @@ func rows(z sizes) ([]row, func(), error) {
 				}
 				v := sample{value: mibPerSecond(z.big, time.Since(t)), extra: map[string]float64{}}
 				if s.name == keepdavName {
-					n, d, err := ddFiles(bigBlocks)
+					n, d, err := ddBlocks(s.dir, coldSince, z.big)
 					if err != nil {
 						return sample{}, err
 					}
@@ -568,18 +559,28 @@ func rows(z sizes) ([]row, func(), error) {
 	return list, src.close, nil
 }
 
-// ddFiles reads the files cold with dd, one after the other.
-func ddFiles(files map[string]int64) (total int64, wall time.Duration, err error) {
+// ddBlocks reads n bytes of keep-dav's block files with dd, cold, one file
+// after the other: those written since a moment.
+func ddBlocks(store string, since time.Time, n int64) (total int64, wall time.Duration, err error) {
 	if err := dropCaches(); err != nil {
 		return 0, 0, err
 	}
-	// One dd for all, as one GET reads them all.
 	script := "set -e\n"
-	for p, n := range files {
-		if _, err := os.Stat(p); err == nil {
-			script += "dd if=" + p + " of=/dev/null bs=1M status=none\n"
-			total += n
+	seen := map[uint64]bool{} // a file may have two names for a moment
+	for p := range blockFiles(store) {
+		info, err := os.Stat(p)
+		if err != nil || info.ModTime().Before(since) || total >= n {
+			continue
 		}
+		st := info.Sys().(*syscall.Stat_t)
+		if written := min(info.Size(), st.Blocks*512); !seen[st.Ino] {
+			seen[st.Ino] = true
+			script += fmt.Sprintf("dd if=%s of=/dev/null bs=1M count=%d status=none\n", p, written/mib)
+			total += written / mib * mib
+		}
+	}
+	if total == 0 {
+		return 0, 0, fmt.Errorf("no block files in %s were written since %v", store, since)
 	}
 	t := time.Now()
 	out, err := exec.Command("sh", "-c", script).CombinedOutput()
