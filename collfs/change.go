@@ -51,6 +51,11 @@ func (c *Collection) begin() error {
 	}
 	c.gate.RLock()
 	c.mu.Lock()
+	if c.absorbed {
+		c.mu.Unlock()
+		c.gate.RUnlock()
+		return fs.ErrNotExist
+	}
 	return nil
 }
 

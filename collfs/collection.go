@@ -29,6 +29,7 @@ type Collection struct {
 	tree        *Tree
 	record      Record
 	recordStale bool
+	absorbed    bool     // a transfer has put it in the trash: what came in now would be lost to the user
 	pending     []change // not committed, in order
 	extents     []keepio.Extent
 	unsynced    map[*keepio.Block]struct{} // frozen since the last durable commit

@@ -77,7 +77,9 @@ func (f *FS) notify(e Event) {
 	if s := f.loaded[slotKey{id: e.UUID}]; s != nil {
 		old := f.events[e.UUID]
 		e.Revision = max(e.Revision, old.Revision)
-		if old.Kind != 0 && old.Kind != ContentChanged && e.Kind == ContentChanged {
+		switch {
+		case old.Kind == Untrashed && e.Kind != Trashed && e.Kind != Deleted, // these say more than what came after
+			old.Kind != 0 && e.Kind == ContentChanged:
 			e.Kind = old.Kind
 		}
 		f.events[e.UUID] = e
@@ -133,6 +135,7 @@ func (f *FS) followOne(c *Collection, e Event) {
 	if e.Kind != ContentChanged {
 		c.mu.Lock()
 		c.recordStale = true
+		c.absorbed = c.absorbed && e.Kind != Untrashed
 		c.mu.Unlock()
 	}
 	if c.revision() >= e.Revision {

@@ -18,11 +18,10 @@ import (
 
 // realStore is a store on disk, as the server has it.
 type realStore struct {
-	dir     string
-	sql     *sqlite.Store
-	blocks  *dirstore.Store
-	spool   *keepio.Spool
-	catalog collfs.Catalog
+	dir    string
+	sql    *sqlite.Store
+	blocks *dirstore.Store
+	spool  *keepio.Spool
 }
 
 // ByID and ByHash are those of the spool, which is opened after the catalog.

@@ -157,7 +157,7 @@ func (f *FS) Extract(ctx context.Context, src *Collection, from string, owner UU
 
 // Absorb makes a directory at the path to in dst of all of src, and returns
 // whether there was nothing before. With o.Move, src goes to the trash in the
-// same transaction.
+// same transaction; changes of it are fs.ErrNotExist from then on.
 func (f *FS) Absorb(ctx context.Context, src, dst *Collection, to string, o TransferOptions) (created bool, err error) {
 	if src == dst {
 		return false, pathError("transfer", to, ErrIntoItself)
@@ -376,6 +376,11 @@ func (t *transfer) accept(tx Tx, parts []part, records []Record) {
 			p.c.record.Revision, p.c.recordStale = p.c.record.Revision+1, true
 		}
 		p.c.resize()
+	}
+	for _, op := range tx.Records {
+		for _, c := range t.all {
+			c.absorbed = c.absorbed || op.Kind == Trash && op.UUID == c.key.id
+		}
 	}
 	if len(tx.Changes) > 0 && tx.Changes[0].Base == 0 {
 		t.created = byID[tx.Changes[0].Collection]

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"reflect"
 	"testing"
 
 	"keepdav/collfs"
 	"keepdav/collfs/memcatalog"
+	"keepdav/keepio"
 )
 
 // twoCollections returns collections a, with files in d, and b.
@@ -151,6 +153,9 @@ func TestSubtreeBecomesACollectionAndBack(t *testing.T) {
 	if got, want := files(t, b), (map[string]string{"back/": "", "back/x": "x", "back/y": "y"}); !reflect.DeepEqual(got, want) {
 		t.Errorf("target = %v; want %v", got, want)
 	}
+	if _, err := c.Mkdir("late", collfs.Attr{}, nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("change of an absorbed collection = %v; want fs.ErrNotExist", err)
+	}
 	if rec, err := e.catalog.Record(ctx, rec.UUID); err != nil || rec.TrashAt.IsZero() {
 		t.Errorf("the collection that was moved is not in the trash: %+v, %v", rec, err)
 	}
@@ -211,5 +216,72 @@ func TestRepackFreesGarbage(t *testing.T) {
 	}
 	if got := files(t, e.open(e.fs(), id)); !reflect.DeepEqual(got, want) {
 		t.Error("what was committed differs")
+	}
+}
+
+// TestRandomRewritesDoNotFillTheStore rewrites a file many times at random
+// places: after a repack, the blocks that are used are not much more than the file.
+func TestRandomRewritesDoNotFillTheStore(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	e.catalog.Blocks = e.spool
+	id := e.catalog.Create(e.home, "c")
+	f := e.fs()
+	c := e.open(f, id)
+	const size, piece = 24 << 20, 64 << 10
+	buf := make([]byte, size)
+	h, _, err := c.OpenFile("f", collfs.OpenOptions{Flags: os.O_RDWR | os.O_CREATE})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.WriteAt(ctx, buf, 0); err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range 6 * size / piece {
+		at := r.IntN(size/piece) * piece
+		p := buf[at : at+piece]
+		p[0], p[1], p[piece-1] = byte(i), byte(i>>8), byte(i)
+		if _, err := h.WriteAt(ctx, p, int64(at)); err != nil {
+			t.Fatal(err)
+		}
+		if i%16 == 0 {
+			if err := h.Sync(ctx, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := h.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second takes what was not stored yet at the first
+		if err := e.spool.StoreAll(ctx); err != nil {
+			t.Fatal(err)
+		}
+		e.catalog.ExpireVersions()
+		if _, err := f.Repack(ctx, e.catalog, collfs.RepackOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.spool.StoreAll(ctx); err != nil {
+		t.Fatal(err)
+	}
+	used := make(map[[16]byte]uint32)
+	if err := e.catalog.Roots(ctx, func(_ collfs.UUID, _ bool, s keepio.Segment) error {
+		hash, n, _ := s.Block.Stored()
+		used[hash] = n
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var sum uint32
+	for _, n := range used {
+		sum += n
+	}
+	if sum > size*13/10 {
+		t.Errorf("%d MiB of blocks for a file of %d MiB", sum>>20, size>>20)
+	}
+	if got := get(t, e.open(e.fs(), id), "f"); got != string(buf) {
+		t.Error("content changed")
 	}
 }
