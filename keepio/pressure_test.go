@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"syscall"
 	"testing"
@@ -292,4 +293,16 @@ func TestSomeOfTheDiskIsKeptForDeletes(t *testing.T) {
 	mustAppend(t, r, randomBytes(4000)) // repacking frees room in the end
 	m.files.setRoom(-1)
 	mustAppend(t, p, randomBytes(4000))
+}
+
+func TestWritingToManyCollectionsKeepsFewFilesOpen(t *testing.T) {
+	m := openModel(t, nil)
+	for i := range 2 * maxFiles {
+		p := m.NewPacker(fmt.Sprint(i))
+		mustAppend(t, p, []byte{byte(i), byte(i >> 8)})
+		p.Close()
+	}
+	if st := m.Stats(); st.Open > maxFiles+1 {
+		t.Errorf("%d files are open; want at most %d", st.Open, maxFiles+1)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -61,6 +62,7 @@ type Spool struct {
 	storer  *storer
 	flusher *flusher
 	active  activity
+	count   atomic.Int64 // of files
 
 	stop context.CancelFunc // ends the background work
 	wg   sync.WaitGroup
@@ -78,6 +80,10 @@ const (
 	defaultIdleSeal = 30 * time.Second
 	defaultPatience = 30 * time.Second
 	repackReserve   = 4 * BlockSize
+
+	// maxFiles bounds the open block files: every collection that is written to
+	// has one or two.
+	maxFiles = 512
 )
 
 // OpenSpool opens the spool in cfg.Dir. Files that are there already wait for
@@ -141,6 +147,9 @@ func (s *Spool) admit(ctx context.Context, n int, reserve bool) error {
 			return err
 		}
 	}
+	if s.count.Load() > maxFiles {
+		s.sealOne(func(a, b fileAge) bool { return a.touched.Before(b.touched) })
+	}
 	return s.budget.acquire(ctx, int64(n), reserve)
 }
 
@@ -176,6 +185,7 @@ func (s *Spool) register(bf *blockFile) bool {
 		return false
 	}
 	s.files[bf] = true
+	s.count.Store(int64(len(s.files)))
 	s.blocks[bf.block.id] = bf.block
 	return true
 }
@@ -185,6 +195,7 @@ func (s *Spool) forget(bf *blockFile) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.files, bf)
+	s.count.Store(int64(len(s.files)))
 	if _, _, ok := bf.block.Stored(); !ok {
 		delete(s.blocks, bf.block.id)
 	}
@@ -344,17 +355,29 @@ func (s *Spool) relieve() {
 	if s.storer.hurry() {
 		return
 	}
-	var largest *blockFile
-	var size uint32
+	s.sealOne(func(a, b fileAge) bool { return a.end > b.end })
+}
+
+// A fileAge is what decides which open file is sealed first.
+type fileAge struct {
+	end     uint32
+	touched time.Time
+}
+
+// sealOne seals the open file with bytes that comes before all others.
+func (s *Spool) sealOne(before func(a, b fileAge) bool) {
+	var first *blockFile
+	var was fileAge
 	for _, bf := range s.openFiles() {
 		bf.mu.Lock()
-		if bf.state == fileOpen && bf.end > size {
-			largest, size = bf, bf.end
+		is := fileAge{bf.end, bf.touched}
+		if bf.state == fileOpen && bf.end > 0 && (first == nil || before(is, was)) {
+			first, was = bf, is
 		}
 		bf.mu.Unlock()
 	}
-	if largest != nil {
-		s.sealFile(largest)
+	if first != nil {
+		s.sealFile(first)
 	}
 }
 
