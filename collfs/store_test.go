@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,16 +33,16 @@ func (s *realStore) ByHash(hash [16]byte, size uint32) *keepio.Block {
 	return s.spool.ByHash(hash, size)
 }
 
-func openRealStore(ctx context.Context, dir string) (s *realStore, err error) {
+func openRealStore(ctx context.Context, dir string, noSync bool) (s *realStore, err error) {
 	s = &realStore{dir: dir}
 	s.blocks, err = dirstore.Open(dirstore.Config{
-		Dir: filepath.Join(dir, "blocks"), Sums: filepath.Join(dir, "sums"), Trash: filepath.Join(dir, "trash"), NoSync: true,
+		Dir: filepath.Join(dir, "blocks"), Sums: filepath.Join(dir, "sums"), Trash: filepath.Join(dir, "trash"), NoSync: noSync,
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.spool, err = keepio.OpenSpool(keepio.SpoolConfig{
-		Dir: filepath.Join(dir, "open"), Store: s.blocks, NoSync: true,
+		Dir: filepath.Join(dir, "open"), Store: s.blocks, NoSync: noSync,
 		NextID:   func() (keepio.BlockID, error) { return s.sql.NextBlockID() },
 		OnStored: func(ctx context.Context, b []keepio.Stored) error { return s.sql.BlockStored(ctx, b) },
 	})
@@ -47,7 +50,7 @@ func openRealStore(ctx context.Context, dir string) (s *realStore, err error) {
 		return nil, err
 	}
 	s.sql, err = sqlite.Open(ctx, sqlite.Config{
-		Dir: dir, Blocks: s, NoSync: true,
+		Dir: dir, Blocks: s, NoSync: noSync,
 		SyncIDs:      s.spool.SyncIDs,
 		VerifyExtent: s.spool.VerifyExtent,
 		StoreBlocks:  s.spool.Store,
@@ -98,7 +101,7 @@ func (s *storeMachine) Restart(t *rapid.T) {
 	if err := s.store.close(ctx); err != nil {
 		t.Fatalf("close: %v", err)
 	}
-	store, err := openRealStore(ctx, s.store.dir)
+	store, err := openRealStore(ctx, s.store.dir, true)
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
@@ -108,7 +111,7 @@ func (s *storeMachine) Restart(t *rapid.T) {
 
 func TestCollectionInAStoreIsLikeAMap(t *testing.T) {
 	ctx := context.Background()
-	store, err := openRealStore(ctx, t.TempDir())
+	store, err := openRealStore(ctx, t.TempDir(), true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +150,7 @@ func BenchmarkStoreCommitOneByte(b *testing.B) {
 	ctx := context.Background()
 	for _, dirs := range []int{0, 10000} {
 		b.Run(fmt.Sprint("files=", dirs*100), func(b *testing.B) {
-			store, err := openRealStore(ctx, b.TempDir())
+			store, err := openRealStore(ctx, b.TempDir(), false)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -177,6 +180,52 @@ func BenchmarkStoreCommitOneByte(b *testing.B) {
 				put(b, c, fmt.Sprint("new", i%1000), "x")
 				commit(b, c)
 			}
+		})
+	}
+}
+
+// BenchmarkStoreConcurrentCommits is about callers who each put 4 KiB and wait
+// until that is durable.
+func BenchmarkStoreConcurrentCommits(b *testing.B) {
+	ctx := context.Background()
+	content := strings.Repeat("x", 4096)
+	for _, callers := range []int{1, 8, 64} {
+		b.Run(fmt.Sprint("callers=", callers), func(b *testing.B) {
+			store, err := openRealStore(ctx, b.TempDir(), false)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer store.close(ctx)
+			user, err := store.sql.CreateUser(ctx, "user", "User", "", false)
+			if err != nil {
+				b.Fatal(err)
+			}
+			id := store.sql.NewCollectionUUID()
+			_, err = store.sql.Commit(ctx, collfs.Tx{Records: []collfs.RecordOp{{Kind: collfs.CreateCollection, UUID: id, Owner: user.UUID, Name: "c"}}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			f := collfs.NewFS(collfs.Config{Catalog: store.sql, Spool: store.spool})
+			defer f.Close(ctx)
+			c, err := f.Open(ctx, id)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer c.Release()
+			var next atomic.Int64
+			var wg sync.WaitGroup
+			b.ResetTimer()
+			for range callers {
+				wg.Go(func() {
+					for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
+						put(b, c, fmt.Sprint("f", i), content)
+						commit(b, c)
+					}
+				})
+			}
+			wg.Wait()
+			rec, _ := c.Record(ctx)
+			b.ReportMetric(float64(b.N)/float64(rec.Revision), "puts/commit")
 		})
 	}
 }
