@@ -117,3 +117,42 @@ func BenchmarkRecovery(b *testing.B) {
 	}
 	b.ReportMetric(float64(n), "commits")
 }
+
+// BenchmarkLoad loads what a tree of a million files is made from, and makes it.
+func BenchmarkLoad(b *testing.B) {
+	s := openStore(b, Config{SegmentSize: 8 << 20, NoSync: true})
+	id := newCollection(b, s, newUser(b, s, "ann", false), "c")
+	block := keepio.NewStoredBlock([16]byte{1}, keepio.BlockSize)
+	const dirs, each = 10_000, 100
+	for d := range dirs {
+		ops := mkdir(fmt.Sprintf("dir%05d", d))
+		for f := range each {
+			ops = append(ops, collfs.Op{Kind: collfs.OpPut, Path: fmt.Sprintf("dir%05d/file%03d", d, f), Content: collfs.Content{
+				ID: collfs.ContentID{byte(f), byte(d), byte(d >> 8)}, Size: 50, Segments: []keepio.Segment{{Block: block, Off: uint32(f * 50), Len: 50}}},
+				Attr: collfs.Attr{Mtime: int64(d)}})
+		}
+		if _, err := s.Commit(b.Context(), collfs.Tx{Changes: []collfs.Change{{Collection: id, Base: int64(d), Ops: ops}}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := s.Fold(b.Context(), id); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	var read time.Duration
+	var size int
+	for b.Loop() {
+		start := time.Now()
+		_, saved, err := s.Load(b.Context(), id, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		read += time.Since(start)
+		size = len(saved.Checkpoint)
+		if _, err := collfs.Load(saved, fakeBlocks{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(read.Milliseconds())/float64(b.N), "ms-read/op")
+	b.ReportMetric(float64(size)/1e6, "MB")
+}

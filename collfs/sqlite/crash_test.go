@@ -107,6 +107,9 @@ func (m *crashModel) step() {
 		m.barrier()
 		return
 	}
+	if len(m.colls) > 0 && m.rnd.IntN(20) == 0 {
+		m.fold(m.colls[m.rnd.IntN(len(m.colls))])
+	}
 	m.txs++
 	tx := collfs.Tx{Durable: m.rnd.IntN(4) == 0}
 	var touched []*modelColl
@@ -170,6 +173,19 @@ func (m *crashModel) barrier() {
 		c.durable = len(c.txs)
 	}
 	m.journal = m.copyJournal()
+}
+
+// fold folds a change log, or does half of it.
+func (m *crashModel) fold(c *modelColl) {
+	err := error(nil)
+	if m.rnd.IntN(2) == 0 {
+		err = m.s.Fold(m.t.Context(), c.id)
+	} else {
+		_, err = m.s.writeCheckpoint(m.t.Context(), collfs.Record{UUID: c.id, Revision: 1}, []byte("half a checkpoint"))
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
 }
 
 // freeze runs fn while nothing is written.
@@ -309,7 +325,7 @@ func TestAKilledStoreHasEveryCommit(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			m := newCrashModel(t, seed)
-			for range 8 {
+			for range 5 {
 				for range m.rnd.IntN(80) {
 					m.step()
 				}
@@ -323,12 +339,74 @@ func TestAPowerCutLeavesAPrefixWithEveryDurableCommit(t *testing.T) {
 	for seed := range uint64(5) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			m := newCrashModel(t, seed)
-			for range 8 {
+			for range 5 {
 				for range m.rnd.IntN(80) {
 					m.step()
 				}
 				m.crash(m.rnd.IntN(4) > 0)
 			}
 		})
+	}
+}
+
+func TestAJournalCutAnywhereLeavesAPrefix(t *testing.T) {
+	s := openStore(t, Config{ApplyDelay: time.Hour, SegmentSize: 32 << 10})
+	id := newCollection(t, s, newUser(t, s, "ann", false), "data")
+	m := &crashModel{t: t, s: s, dir: s.Dir()}
+	const durable, all = 5, 9
+	offset := 0 // of the end of the last durable one
+	journal := filepath.Join(s.Dir(), "journal")
+	used := func() (name string, data []byte) {
+		entries, err := os.ReadDir(journal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if !isSpare(e.Name()) {
+				name = e.Name()
+			}
+		}
+		if data, err = os.ReadFile(filepath.Join(journal, name)); err != nil {
+			t.Fatal(err)
+		}
+		return name, data
+	}
+	for n := range int64(all) {
+		if _, err := s.Commit(t.Context(), collfs.Tx{Durable: n < durable, Changes: []collfs.Change{{Collection: id, Base: n, Ops: mkdir(fmt.Sprint("d", n))}}}); err != nil {
+			t.Fatal(err)
+		}
+		if n == durable-1 {
+			_, data := used()
+			offset = len(strings.TrimRight(string(data), "\x00"))
+		}
+	}
+	name, data := used()
+	end := len(strings.TrimRight(string(data), "\x00"))
+	for cut := offset; cut <= end; cut += 1 + (end-offset)/60 {
+		var dir string
+		m.freeze(func() { dir = copyDir(t, s.Dir(), nil) })
+		torn := slices.Clone(data)
+		clear(torn[cut:])
+		err := os.Mkdir(filepath.Join(dir, "journal"), 0o700)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "journal", name), torn, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Open(t.Context(), Config{Dir: dir, Reserve: -1, SegmentSize: 32 << 10, NoSync: true, Blocks: fakeBlocks{}})
+		if err != nil {
+			t.Fatalf("cut at %d: %v", cut, err)
+		}
+		rec, saved, err := again.Load(t.Context(), id, 0)
+		if err != nil || rec.Revision < durable || rec.Revision > all {
+			t.Errorf("cut at %d: revision %d, %v; want %d to %d", cut, rec.Revision, err, durable, all)
+		}
+		if tree, err := collfs.Load(saved, fakeBlocks{}); err != nil || tree.Dirs() != rec.Revision {
+			t.Errorf("cut at %d: revision %d has %d directories, %v", cut, rec.Revision, tree.Dirs(), err)
+		}
+		if err := again.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
 }
