@@ -247,6 +247,7 @@ func TestStoringIsTriedAgain(t *testing.T) {
 		if err := m.Store(context.Background(), blocksOf(segs)); !errors.Is(err, syscall.EIO) {
 			t.Fatalf("Store = %v; want EIO", err)
 		}
+		synctest.Wait()
 		if st := m.Stats(); st.Failed != 1 || !errors.Is(st.Trouble, syscall.EIO) {
 			t.Errorf("Stats = %+v; want one failed", st)
 		}

@@ -98,7 +98,7 @@ func (st *storer) next(ctx context.Context) []*blockFile {
 	defer st.mu.Unlock()
 	for ctx.Err() == nil {
 		now := time.Now()
-		if len(st.failed) > 0 && (st.urgent > 0 || !now.Before(st.retryAt)) {
+		if len(st.failed) > 0 && !now.Before(st.retryAt) {
 			again := st.failed
 			st.failed = nil
 			st.mu.Unlock()
@@ -328,11 +328,15 @@ func (s *Spool) Store(ctx context.Context, blocks []*Block) error {
 	return errors.Join(errs...)
 }
 
-// hasten counts callers that wait for blocks.
+// hasten counts callers that wait for blocks. A new one has what failed before
+// tried again at once, but only once.
 func (st *storer) hasten(n int) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.urgent += n
+	if n > 0 {
+		st.retryAt = time.Time{}
+	}
 	st.changed.fire()
 }
 
