@@ -16,8 +16,9 @@ import (
 
 // A child is what a name in a project is, as far as resolving needs it.
 type child struct {
-	kind childKind
-	uuid collfs.UUID
+	kind    childKind
+	uuid    collfs.UUID
+	looseOf collfs.UUID // of a collection that has the mark of loose files: its project
 }
 
 type childKind uint8
@@ -31,9 +32,13 @@ const (
 func childOf(e collfs.Entry) child {
 	switch {
 	case e.Collection != nil:
-		return child{isCollection, e.Collection.UUID}
+		k := child{kind: isCollection, uuid: e.Collection.UUID}
+		if isLooseRecord(e.Collection) {
+			k.looseOf = e.Collection.Owner
+		}
+		return k
 	case e.Project != nil:
-		return child{isProject, e.Project.UUID}
+		return child{kind: isProject, uuid: e.Project.UUID}
 	}
 	return child{}
 }

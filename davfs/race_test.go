@@ -175,7 +175,12 @@ func TestConcurrentPutsAndRemovesTellTheTruth(t *testing.T) {
 	}
 	wg.Go(func() {
 		defer close(stop)
-		for n := range moves {
+		some := func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(acked) > 0
+		}
+		for n := 0; n < moves || !some() && n < 100*moves; n++ {
 			_, err := r.Mkdir(r.ctx, "/home/c", davfs.AttrChange{})
 			expect(t, "mkdir", err)
 			_, err = r.Move(r.ctx, "/home/c", fmt.Sprintf("/home/b/d%d", n), davfs.CopyOptions{})

@@ -131,7 +131,7 @@ func (p *place) mayMake() error {
 	if p.base == metaCollection || p.base == metaProject {
 		return collfs.ErrNameInvalid
 	}
-	if !p.mayWrite() {
+	if p.readOnly || p.above < collfs.CanWrite {
 		return collfs.ErrReadOnly
 	}
 	return nil
@@ -197,9 +197,11 @@ func (f *FS) trashRecord(ctx context.Context, p place, check Check) error {
 	return f.site.dropSide(ctx, p.project, p.base, false)
 }
 
-// mayTake says why a record may not be taken away from where it lies.
+// mayTake says why a record may not be taken away from where it lies: that
+// changes the project too. One that was reached in a folder that is made up, by
+// its UUID, lies in no project.
 func (p *place) mayTake() error {
-	if p.project == "" || !p.mayWrite() { // seen in a folder that is made up
+	if p.project == "" || p.above < collfs.CanWrite || !p.mayWrite() {
 		return collfs.ErrReadOnly
 	}
 	return nil

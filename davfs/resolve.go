@@ -27,8 +27,10 @@ type place struct {
 	readOnly bool // whatever the level: a version, or a content found by its hash
 
 	// Of a record, and of atNothing: the project it lies in ("" when it was
-	// reached by its UUID), and its name there as the project has it.
+	// reached by its UUID), what the user may do with that, and its name there as
+	// the project has it.
 	project collfs.UUID
+	above   collfs.Level
 	base    string
 
 	// Of atCollection: the collection keeps the loose files of project. direct:
@@ -81,7 +83,7 @@ func (f *FS) resolve(ctx context.Context, name string) (place, error) {
 	first, rest := cut(name[1:])
 	switch first {
 	case "home":
-		return f.resolveRecord(ctx, name, child{isProject, f.user.UUID}, "home", rest)
+		return f.resolveRecord(ctx, name, child{kind: isProject, uuid: f.user.UUID}, "home", rest)
 	case "by_id":
 		return f.resolveByID(ctx, name, rest)
 	case "users":
@@ -124,10 +126,14 @@ func (f *FS) resolveRecord(ctx context.Context, name string, k child, base, rest
 		return place{}, missing(name, rest)
 	}
 	p := place{name: name, uuid: k.uuid, level: level, base: base}
-	if k.kind == isCollection {
-		return p.inside(rest), nil
+	if k.kind == isProject {
+		return f.walk(ctx, p, rest)
 	}
-	return f.walk(ctx, p, rest)
+	if k.looseOf != "" && rest != "" {
+		p.project = k.looseOf
+		p.loose, err = f.site.isLoose(ctx, p.project, p.uuid)
+	}
+	return p.inside(rest), err
 }
 
 // inside makes p, which has the uuid of a collection, the place of rest in it.
@@ -156,6 +162,7 @@ func (f *FS) walk(ctx context.Context, p place, rest string) (place, error) {
 		if k.kind == noChild {
 			return f.walkLoose(ctx, p, base, rest)
 		}
+		p.above = p.level
 		if p.level < collfs.CanManage {
 			// Rights are inherited, and may be larger further down.
 			level, err := f.level(ctx, k.uuid)
@@ -183,7 +190,7 @@ func (f *FS) walkLoose(ctx context.Context, p place, base, rest string) (place, 
 	if err != nil {
 		return place{}, err
 	}
-	p.project, p.base = p.uuid, base
+	p.project, p.above, p.base = p.uuid, p.level, base
 	if loose.kind == noChild {
 		if rest != "" {
 			return place{}, &atName{path.Dir(p.name), ErrNoParent}
@@ -304,7 +311,7 @@ func (f *FS) resolveUsers(ctx context.Context, name, rest string) (place, error)
 	}
 	login, rest := cut(rest)
 	if login == f.user.Name {
-		return f.resolveRecord(ctx, name, child{isProject, f.user.UUID}, login, rest)
+		return f.resolveRecord(ctx, name, child{kind: isProject, uuid: f.user.UUID}, login, rest)
 	}
 	u, err := f.visibleUser(ctx, login)
 	if err != nil {
@@ -318,7 +325,7 @@ func (f *FS) resolveUsers(ctx context.Context, name, rest string) (place, error)
 		return place{}, err
 	}
 	if level >= collfs.CanRead {
-		return f.resolveRecord(ctx, name, child{isProject, u.UUID}, login, rest)
+		return f.resolveRecord(ctx, name, child{kind: isProject, uuid: u.UUID}, login, rest)
 	}
 	return f.resolveOwner(ctx, name, u.UUID, rest)
 }

@@ -436,7 +436,8 @@ func TestLooseFileHasOnePlaceBeforeAndAfterItIsMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.put("/home/new.txt", "x")
-	for _, name := range []string{"/home/new.txt", "/home/Loose files/new.txt", "/users/admin/new.txt"} {
+	byID := "/by_id/" + string(r.entry(r.admin.UUID, "Loose files").Collection.UUID)
+	for _, name := range []string{"/home/new.txt", "/home/Loose files/new.txt", "/users/admin/new.txt", byID + "/new.txt"} {
 		if c, p, err := r.Where(r.ctx, name); err != nil || c != c1 || p != p1 {
 			t.Errorf("Where(%s) = %s %s, %v; want %s %s as before it was made", name, c, p, err, c1, p1)
 		}
@@ -555,6 +556,23 @@ func TestGrantsActAtTheirLevel(t *testing.T) {
 		t.Errorf("put where bob may write: %v", err)
 	}
 	r.want("/home/p/d/f", "by bob")
+	// To write to d is not to write to p, which d lies in.
+	wantErr(t, "Remove of d", bob.Remove(r.ctx, base+"/d", nil), collfs.ErrReadOnly)
+	_, err = bob.Move(r.ctx, base+"/d", base+"/renamed", davfs.CopyOptions{})
+	wantErr(t, "Move of d", err, collfs.ErrReadOnly)
+	_, err = bob.Move(r.ctx, base+"/d", "/home/d", davfs.CopyOptions{})
+	wantErr(t, "Move of d to the own home", err, collfs.ErrReadOnly)
+	for _, what := range []string{"/home/f", base + "/c", "/home/mine"} {
+		if what == "/home/mine" {
+			if _, err := bob.Mkdir(r.ctx, what, davfs.AttrChange{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err = bob.Copy(r.ctx, what, base+"/d", davfs.CopyOptions{Overwrite: true})
+		wantErr(t, "Copy of "+what+" over d", err, collfs.ErrReadOnly)
+	}
+	wantFile(r.ctx, t, bob, base+"/d/f", "by bob")
+	wantList(r.ctx, t, bob, base, "c/", "d/", "loose")
 	if i, err := bob.Stat(r.ctx, base+"/d"); err != nil || i.ReadOnly {
 		t.Errorf("Stat = %+v, %v; want it writable", i, err)
 	}

@@ -102,21 +102,25 @@ func (f *FS) transfer(ctx context.Context, t *transfer) (created bool, err error
 // transferPath moves or copies what is at s to a path in a collection: a file,
 // or a directory or whole collection that does not become a record.
 func (f *FS) transferPath(ctx context.Context, t *transfer, s *spot) (created bool, err error) {
-	over := t.to // a record that a file replaces
-	to := t.to
+	to, check := t.to, t.Check
+	over := to.isRecord() // a record that a file replaces
 	switch {
-	case to.isRecord() && to.shown():
+	case over && to.shown():
 		if !t.Overwrite {
 			return false, fs.ErrExist
 		}
 		if err := to.mayTake(); err != nil {
 			return false, err
 		}
-		to.kind = atNothing
-	case to.isRecord(), to.kind == atVirtual, to.kind == atOwner: // a folder that nothing takes the place of
+		if err := f.checkRecord(ctx, to, check); err != nil {
+			return false, err
+		}
+		to = place{kind: atNothing, name: to.name, project: to.project, above: to.above, base: to.base, level: to.above}
+		check = nil
+	case over, to.kind == atVirtual, to.kind == atOwner: // a folder that nothing takes the place of
 		return false, collfs.ErrReadOnly
 	}
-	if to, err = f.placeForFile(ctx, to.asNothing(), -1); err != nil {
+	if to, err = f.placeForFile(ctx, to, -1); err != nil {
 		return false, err
 	}
 	d, err := f.visitNew(ctx, to)
@@ -124,12 +128,11 @@ func (f *FS) transferPath(ctx context.Context, t *transfer, s *spot) (created bo
 		return false, err
 	}
 	defer d.close()
-	if created, err = f.link(ctx, t, s, &d); err != nil {
+	if created, err = f.link(ctx, t, s, &d, check); err != nil {
 		return false, err
 	}
-	if over.isRecord() {
-		t.to.kind = over.kind
-		if err := f.trashRecord(ctx, over, nil); err != nil {
+	if over { // what it hid shows when it has gone
+		if err := f.trashRecord(ctx, t.to, nil); err != nil {
 			return false, err
 		}
 		created = false
@@ -140,14 +143,6 @@ func (f *FS) transferPath(ctx context.Context, t *transfer, s *spot) (created bo
 		return created, f.site.moveSide(ctx, key, inside, toKey, toInside, s.node.Dir)
 	}
 	return created, f.site.dropSide(ctx, toKey, toInside, true)
-}
-
-// asNothing is a record's place as a free name for a file.
-func (p place) asNothing() place {
-	if p.kind == atNothing && p.uuid != "" { // it was a record
-		p.uuid, p.path = "", ""
-	}
-	return p
 }
 
 // visitNew is visit for a path that something is to be made at or to replace.
@@ -169,8 +164,8 @@ func (f *FS) visitNew(ctx context.Context, p place) (spot, error) {
 }
 
 // link moves or copies what is at s to d, in one transaction.
-func (f *FS) link(ctx context.Context, t *transfer, s, d *spot) (created bool, err error) {
-	o := collfs.CopyOptions{Shallow: t.Shallow, Check: d.check(t.Check), CheckSrc: s.check(t.CheckSrc)}
+func (f *FS) link(ctx context.Context, t *transfer, s, d *spot, check Check) (created bool, err error) {
+	o := collfs.CopyOptions{Shallow: t.Shallow, Check: d.check(check), CheckSrc: s.check(t.CheckSrc)}
 	if t.Overwrite {
 		o.Replace = collfs.ReplaceAny
 	}
@@ -383,7 +378,7 @@ func (f *FS) copyMembers(ctx context.Context, src, dst collfs.UUID) error {
 		}
 		t := &transfer{
 			from: place{kind: atProject, uuid: k.uuid, project: src, base: e.Name, level: collfs.CanRead},
-			to:   place{kind: atNothing, project: dst, base: e.Name, level: collfs.CanManage},
+			to:   place{kind: atNothing, project: dst, base: e.Name, level: collfs.CanManage, above: collfs.CanManage},
 		}
 		if k.kind == isProject {
 			err = f.copyProject(ctx, t, nil)
