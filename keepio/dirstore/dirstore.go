@@ -238,10 +238,6 @@ func (s *Store) name(path string, hash [16]byte, size uint32, sums []uint32, giv
 	same, err := sameBytes(path, target)
 	switch {
 	case same:
-		now := time.Now()
-		if err := os.Chtimes(target, now, now); err != nil {
-			return err
-		}
 	case err == nil: // something else has the name: a damaged block
 		if err := s.replace(path, target, give); err != nil {
 			return err
@@ -252,6 +248,10 @@ func (s *Store) name(path string, hash [16]byte, size uint32, sums []uint32, giv
 			return err
 		}
 	default:
+		return err
+	}
+	now := time.Now() // the file may have been written long before
+	if err := os.Chtimes(target, now, now); err != nil {
 		return err
 	}
 	s.writeSums(hash, size, sums)

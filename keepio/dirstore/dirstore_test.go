@@ -402,3 +402,26 @@ func TestFreeSpaceIsKnown(t *testing.T) {
 		t.Errorf("Free = %d, %d, %v", free, total, err)
 	}
 }
+
+// TestAnAdoptedBlockIsNew keeps garbage collection, which goes by times, away
+// from a block that has just come.
+func TestAnAdoptedBlockIsNew(t *testing.T) {
+	cfg := config(t)
+	s := open(t, cfg)
+	path, hash, sums := adoptable(t, cfg, []byte("written long ago"))
+	old := time.Now().Add(-1000 * time.Hour)
+	if err := os.Chtimes(path, old, old); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Adopt(t.Context(), path, hash, 16, sums); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Walk(t.Context(), func(i dirstore.Info) error {
+		if time.Since(i.Modified) > time.Minute {
+			t.Errorf("the block is from %v", i.Modified)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
