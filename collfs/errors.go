@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"keepdav/collfs/manifest"
 	"keepdav/keepio"
 )
 
@@ -80,7 +81,9 @@ var kinds = []struct {
 	{ErrTooManyEntries, TooMany},
 	{ErrClosed, Closed},
 	{keepio.ErrFull, Full},
-	{keepio.ErrNotFound, Corrupt}, // a tree names a block that is gone
+	{ErrBadEncoding, Corrupt},
+	{manifest.ErrMalformed, Corrupt}, // of a collection; an upload of one is checked where it comes in
+	{keepio.ErrNotFound, Corrupt},    // a tree names a block that is gone
 	{keepio.ErrCorrupt, Corrupt},
 	{keepio.ErrUnavailable, Unavailable},
 	{ErrUnknownOutcome, Unavailable},

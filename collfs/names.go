@@ -18,6 +18,9 @@ import (
 // MaxName is the most bytes a name may have.
 const MaxName = 255
 
+// MaxPath is the most bytes a new path may have. It bounds how deep a tree gets.
+const MaxPath = 32 << 10
+
 // CheckName says what is wrong with a name, if anything: any bytes are allowed
 // but NUL and slash, up to MaxName of them; "", "." and ".." aren't.
 func CheckName(name string) error {

@@ -325,6 +325,9 @@ func checkPath(path string) error {
 	if path == "" {
 		return fs.ErrInvalid
 	}
+	if len(path) > MaxPath {
+		return fmt.Errorf("%w: path of %d bytes", ErrNameTooLong, len(path))
+	}
 	dir, name := splitPath(path)
 	if dir != "" {
 		for s := range strings.SplitSeq(dir, "/") {
