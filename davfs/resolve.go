@@ -262,6 +262,9 @@ func (f *FS) resolveByID(ctx context.Context, name, rest string) (place, error) 
 		return place{kind: atVirtual, name: name, level: collfs.CanRead}, nil
 	}
 	id, rest := cut(rest)
+	if k, _, ok := f.site.names.get(byID, id); ok && k.kind != noChild {
+		return f.resolveRecord(ctx, name, k, id, rest)
+	}
 	if pdhForm.MatchString(id) {
 		pdh := collfs.PDH(id[:32] + "+" + id[33:])
 		uuid, version, err := f.findPDH(ctx, pdh)

@@ -680,3 +680,28 @@ func TestMoveBetweenCollectionsIsOneTransaction(t *testing.T) {
 		}
 	}
 }
+
+// One thing has many names: by UUID, below /users, below /home.
+func TestTransfersIntoItselfByAnotherName(t *testing.T) {
+	r := newRig(t)
+	p := r.project(r.admin.UUID, "p")
+	r.project(p, "q")
+	r.mkdir("/home/p/c", "/home/p/c/d")
+	r.put("/home/p/c/d/f", "f")
+	c := "/by_id/" + string(r.entry(p, "c").Collection.UUID)
+	for _, names := range [][2]string{
+		{"/home/p/c", "/users/admin/p/c"}, {"/home/p/c/d", "/users/admin/p/c"}, {"/home/p/c/d", c + "/d"}, {"/home/p/c/d", c + "/d/e"},
+		{"/home/p/c", c + "/e"}, {"/home/p/c/d/f", c + "/d/f"}, {"/home/p/c/d/f", c + "/d"}, {"/home/p", "/users/admin/p"},
+		{"/home/p", "/users/admin/p/x"}, {"/home/p", "/users/admin/p/q/x"}, {"/home/p", "/by_id/" + string(p) + "/x"},
+	} {
+		_, err := r.Copy(r.ctx, names[0], names[1], davfs.CopyOptions{Overwrite: true})
+		wantErr(t, "Copy "+names[0]+" to "+names[1], err, collfs.ErrIntoItself)
+		_, err = r.Move(r.ctx, names[0], names[1], davfs.CopyOptions{Overwrite: true})
+		wantErr(t, "Move "+names[0]+" to "+names[1], err, collfs.ErrIntoItself)
+		r.want("/home/p/c/d/f", "f")
+	}
+	r.wantList("/home", "p/")
+	r.wantList("/home/p", "c/", "q/")
+	r.wantList("/home/p/q")
+	r.wantList("/home/p/c", "d/")
+}

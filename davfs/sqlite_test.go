@@ -6,6 +6,7 @@ import "testing"
 // life.
 func TestOnSQLite(t *testing.T) {
 	for name, test := range map[string]func(*testing.T){
+		"TransfersIntoItselfByAnotherName":                TestTransfersIntoItselfByAnotherName,
 		"SideStore":                                       TestSideStore,
 		"RootShowsTheFolders":                             TestRootShowsTheFolders,
 		"FoldersAboveProjectsAreReadOnly":                 TestFoldersAboveProjectsAreReadOnly,

@@ -27,7 +27,8 @@ type transfer struct {
 	op   string
 	move bool
 	from place
-	to   place // what may be replaced, or the free name
+	to   place       // what may be replaced, or the free name
+	made collfs.UUID // the project that a copy of projects makes: it is not copied itself
 }
 
 // onSource marks errors that are about the source of a transfer.
@@ -205,6 +206,8 @@ func (f *FS) transferRecord(ctx context.Context, t *transfer) (created bool, err
 	switch {
 	case t.from.kind == atProject && to.inCollection() && !to.shown():
 		return false, collfs.ErrNotSupported // a collection has no projects in it
+	case to.isRecord() && to.uuid == t.from.uuid: // by another name
+		return false, collfs.ErrIntoItself
 	case to.kind == atVirtual || to.kind == atOwner || to.isRecord() && to.project == "":
 		return false, collfs.ErrReadOnly
 	}
@@ -356,7 +359,10 @@ func (f *FS) copyProject(ctx context.Context, t *transfer, ops []collfs.RecordOp
 	if err := f.commitRecords(ctx, tx, t.to.project); err != nil || t.Shallow {
 		return err
 	}
-	err := f.copyMembers(ctx, t.from.uuid, id)
+	if t.made == "" {
+		t.made = id
+	}
+	err := f.copyMembers(ctx, t.from.uuid, id, t.made)
 	if err == nil {
 		return nil
 	}
@@ -364,19 +370,21 @@ func (f *FS) copyProject(ctx context.Context, t *transfer, ops []collfs.RecordOp
 	return errors.Join(err, f.commitRecords(context.WithoutCancel(ctx), undo, t.to.project))
 }
 
-// copyMembers copies what is in the project src to the project dst, which nobody
-// else knows yet.
-func (f *FS) copyMembers(ctx context.Context, src, dst collfs.UUID) error {
+// copyMembers copies what is in the project src to the project dst. Below src
+// there must not be the project that the whole copy makes, by whatever name it
+// was reached.
+func (f *FS) copyMembers(ctx context.Context, src, dst, made collfs.UUID) error {
 	entries, err := f.site.conf.Folders.List(ctx, src)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		k := childOf(e)
-		if k.uuid == dst {
+		if k.uuid == made {
 			return collfs.ErrIntoItself
 		}
 		t := &transfer{
+			made: made,
 			from: place{kind: atProject, uuid: k.uuid, project: src, base: e.Name, level: collfs.CanRead},
 			to:   place{kind: atNothing, project: dst, base: e.Name, level: collfs.CanManage, above: collfs.CanManage},
 		}
