@@ -305,8 +305,11 @@ func rows(z sizes) ([]row, func(), error) {
 			setup: func(s *server) error {
 				return s.once("cold", func() error {
 					stamp(src.mapped)
+					if s.name != keepdavName {
+						return src.putTo(s, "cold")
+					}
 					coldSince = time.Now()
-					if err := src.putTo(s, "cold"); err != nil || s.name != keepdavName {
+					if err := src.putTo(s, "cold"); err != nil {
 						return err
 					}
 					waitIdle(s.pid(), z.idle)
