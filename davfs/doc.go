@@ -35,5 +35,5 @@
 // collections are under collfs' locks. folderCache.mu is a leaf: nothing is called
 // while it is held.
 //
-// Start reading at api.go, then site.go, resolve.go, change.go.
+// Start reading at api.go, then site.go, resolve.go, spot.go, put.go, transfer.go.
 package davfs
