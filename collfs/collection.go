@@ -25,23 +25,24 @@ type Collection struct {
 	gate sync.RWMutex  // see the package comment
 	join joiner
 
-	mu          sync.RWMutex // guards the fields below, and the tree's nodes
-	tree        *Tree
-	record      Record
-	recordStale bool
-	absorbed    bool     // a transfer has put it in the trash: what came in now would be lost to the user
-	pending     []change // not committed, in order
-	extents     []keepio.Extent
-	unsynced    map[*keepio.Block]struct{} // frozen since the last durable commit
-	barrier     bool                       // a commit that isn't durable was made since the last durable one
-	opened      map[*node]struct{}         // files with handles for writing
-	dirty       map[*node]struct{}         // those of opened with content that is not in pending
-	handed      int                        // changes that are with the catalog just now
-	changes     int64                      // counts changes of the tree
-	unclear     int                        // how many of pending, from the first, were in a commit with an unknown outcome
-	failed      error                      // of the last commit
-	notices     []Notice
-	printed     printed
+	mu           sync.RWMutex // guards the fields below, and the tree's nodes
+	tree         *Tree
+	record       Record
+	recordEvents int64    // changes of the record elsewhere
+	recordSeen   int64    // those that record has seen
+	absorbed     bool     // a transfer has put it in the trash: what came in now would be lost to the user
+	pending      []change // not committed, in order
+	extents      []keepio.Extent
+	unsynced     map[*keepio.Block]struct{} // frozen since the last durable commit
+	barrier      bool                       // a commit that isn't durable was made since the last durable one
+	opened       map[*node]struct{}         // files with handles for writing
+	dirty        map[*node]struct{}         // those of opened with content that is not in pending
+	handed       int                        // changes that are with the catalog just now
+	changes      int64                      // counts changes of the tree
+	unclear      int                        // how many of pending, from the first, were in a commit with an unknown outcome
+	failed       error                      // of the last commit
+	notices      []Notice
+	printed      printed
 }
 
 // A Check decides whether a change may go on. It is called just before the
@@ -112,7 +113,8 @@ func (c *Collection) revision() int64 {
 // are those of the tree as it is now.
 func (c *Collection) Record(ctx context.Context) (Record, error) {
 	c.mu.RLock()
-	r, stale := c.record, c.recordStale
+	r, events := c.record, c.recordEvents
+	stale := events != c.recordSeen
 	r.Files, r.Bytes = c.tree.files, c.tree.bytes
 	c.mu.RUnlock()
 	if !stale || c.ReadOnly() {
@@ -125,7 +127,7 @@ func (c *Collection) Record(ctx context.Context) (Record, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	fresh.Revision = c.record.Revision // what the tree was made from
-	c.record, c.recordStale = fresh, false
+	c.record, c.recordSeen = fresh, events
 	fresh.Files, fresh.Bytes = c.tree.files, c.tree.bytes
 	return fresh, nil
 }

@@ -42,6 +42,9 @@ func (c *Collection) Commit(ctx context.Context, durable bool) error {
 	if c.ReadOnly() {
 		return nil
 	}
+	if c.fs.work.Err() != nil {
+		return ErrClosed
+	}
 	j := &c.join
 	j.mu.Lock()
 	r := j.next
@@ -222,7 +225,7 @@ func (c *Collection) accept(b *batch, records []Record) {
 	c.unclear, c.handed = 0, 0
 	c.barrier = !b.durable
 	if len(records) > 0 {
-		c.record, c.recordStale = records[0], false
+		c.record = records[0]
 	}
 }
 
@@ -294,7 +297,7 @@ func (c *Collection) rebase(ctx context.Context) error {
 	}
 	c.pending, c.unclear = m.out, 0
 	c.replaceTreeLocked(theirs)
-	c.record, c.recordStale = rec, false
+	c.record = rec
 	c.conflictsLocked(m)
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -491,5 +492,33 @@ func TestReadOnlyHandlesRefuseWrites(t *testing.T) {
 	}
 	if _, err := h.ReadAt(ctx, make([]byte, 1), 0); !errors.Is(err, collfs.ErrClosed) {
 		t.Errorf("ReadAt() after Close = %v", err)
+	}
+}
+
+func TestRecordFollowsChangesOfTheRecord(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	id := e.catalog.Create(e.home, "c")
+	c := e.open(e.fs(), id)
+	seen := make(chan collfs.Event, 10)
+	defer e.catalog.Watch(func(ev collfs.Event) { seen <- ev })() // told after the FS
+	if _, err := e.catalog.Commit(ctx, collfs.Tx{Records: []collfs.RecordOp{{Kind: collfs.Move, UUID: id, Owner: e.home, Name: "new"}}}); err != nil {
+		t.Fatal(err)
+	}
+	<-seen
+	for {
+		rec, err := c.Record(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rec.Name == "new" {
+			break
+		}
+		runtime.Gosched() // the FS follows events on its own
+	}
+	put(t, c, "f", "x")
+	commit(t, c)
+	if rec, err := c.Record(ctx); err != nil || rec.Name != "new" || rec.Files != 1 || rec.Revision != 1 {
+		t.Errorf("Record() = %+v, %v", rec, err)
 	}
 }

@@ -134,7 +134,7 @@ func (f *FS) follow() {
 func (f *FS) followOne(c *Collection, e Event) {
 	if e.Kind != ContentChanged {
 		c.mu.Lock()
-		c.recordStale = true
+		c.recordEvents++
 		c.absorbed = c.absorbed && e.Kind != Untrashed
 		c.mu.Unlock()
 	}

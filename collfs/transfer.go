@@ -371,9 +371,10 @@ func (t *transfer) accept(tx Tx, parts []part, records []Record) {
 			p.then()
 		}
 		if r, ok := byID[p.c.key.id]; ok {
-			p.c.record, p.c.recordStale = r, false
+			p.c.record = r
 		} else {
-			p.c.record.Revision, p.c.recordStale = p.c.record.Revision+1, true
+			p.c.record.Revision++
+			p.c.recordEvents++
 		}
 		p.c.resize()
 	}
