@@ -156,3 +156,42 @@ func BenchmarkLoad(b *testing.B) {
 	b.ReportMetric(float64(read.Milliseconds())/float64(b.N), "ms-read/op")
 	b.ReportMetric(float64(size)/1e6, "MB")
 }
+
+// BenchmarkCreate makes collections, as MKCOL in a project does.
+func BenchmarkCreate(b *testing.B) {
+	for _, callers := range []int{1, 8} {
+		b.Run(fmt.Sprint("callers=", callers), func(b *testing.B) {
+			s := openStore(b, Config{SegmentSize: 8 << 20})
+			home := newUser(b, s, "ann", false)
+			var n atomic.Int64
+			var wg sync.WaitGroup
+			b.ResetTimer()
+			for range callers {
+				wg.Go(func() {
+					for k := n.Add(1); k <= int64(b.N); k = n.Add(1) {
+						newCollection(b, s, home, fmt.Sprint("c", k))
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
+
+// BenchmarkLookup finds a collection and asks what a user may do with it, as
+// each request does.
+func BenchmarkLookup(b *testing.B) {
+	s := openStore(b, Config{})
+	home := newUser(b, s, "ann", false)
+	newCollection(b, s, home, "c")
+	b.ReportAllocs()
+	for b.Loop() {
+		e, err := s.Lookup(b.Context(), home, "c")
+		if err == nil {
+			_, err = s.Access(b.Context(), home, e.Collection.UUID)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -224,6 +224,13 @@ func copyDir(t *testing.T, from string, skip func(name string) bool) string {
 	return to
 }
 
+func rename(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func isSpare(name string) bool { return strings.HasPrefix(name, "spare") }
 
 func (m *crashModel) copyJournal() (dir string) {
@@ -251,9 +258,7 @@ func (m *crashModel) crash(power bool) {
 		}
 		synced = maps.Clone(m.synced)
 	})
-	if err := os.Rename(journal, filepath.Join(dir, "journal")); err != nil {
-		m.t.Fatal(err)
-	}
+	rename(m.t, journal, filepath.Join(dir, "journal"))
 	if journal == m.journal {
 		m.journal = ""
 	}

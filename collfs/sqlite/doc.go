@@ -28,6 +28,9 @@
 //
 // # Recovery
 //
+// A barrier, a durable commit without changes, makes the block files of all
+// commits before it durable, whoever made them.
+//
 // Open applies what the journal holds beyond the database. A durable commit
 // proves the block files of its collections good up to there; after the last
 // one the extents of each record are verified, and at the first bad one its

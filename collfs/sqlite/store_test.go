@@ -3,7 +3,9 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"os"
 	"testing"
 	"time"
 
@@ -14,7 +16,13 @@ import (
 	"keepdav/keepio"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(killDir); dir != "" {
+		fmt.Fprintln(os.Stderr, victim(dir)) // it should have been killed
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // fakeBlocks knows every block.
 type fakeBlocks struct{}

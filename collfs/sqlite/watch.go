@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"slices"
 	"sync"
 
@@ -106,4 +107,20 @@ func (d *dispatcher) close() {
 	case d.wake <- struct{}{}:
 	default:
 	}
+}
+
+// Events returns up to limit events of the log after the one numbered after, in
+// order. Changes of one collection's content that came close together are one
+// event, the last. The log holds them when they have been applied.
+func (s *Store) Events(ctx context.Context, after int64, limit int) ([]collfs.Event, error) {
+	var all []collfs.Event
+	err := s.readers.query(ctx, func(row scanner) error {
+		var ev collfs.Event
+		var at int64
+		err := row.Scan(&ev.Seq, &ev.UUID, &ev.Owner, &ev.OldOwner, &ev.Kind, &ev.Revision, &at)
+		ev.At = timeOf(at)
+		all = append(all, ev)
+		return err
+	}, `SELECT seq, uuid, owner, old_owner, kind, revision, at FROM event WHERE seq > ? ORDER BY seq LIMIT ?`, after, limit)
+	return all, storageError(err)
 }

@@ -11,8 +11,10 @@
 // The log is cut in segments, files named after the first sequence number
 // they hold. A segment is filled with zeros and synced before it is used, and
 // the next one is made ready in the background, so that neither a full disk
-// nor file system metadata stands between a record and its fdatasync. Dropped
-// segments are used again. Each use of a segment has a random salt that goes
+// nor file system metadata stands between a record and its fdatasync. (Where a
+// flush is cheap, files that grow, that were only allocated and that were filled
+// are equally fast to sync; filling pays off where metadata costs a seek.)
+// Dropped segments are used again. Each use of a segment has a random salt that goes
 // into the checksum of each record, so that bytes of an earlier use never pass
 // for records.
 //
@@ -26,7 +28,7 @@
 // After a failed fdatasync the kernel may drop what it could not write and
 // report success the next time. So the file is never synced again: records
 // that are not known to be durable are written to a new segment that starts
-// with the first of them, and a reader prefers the later segment.
+// with the first of them; a reader takes a record from whichever segment has it.
 //
 // # Locks
 //
