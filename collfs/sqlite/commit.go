@@ -258,6 +258,14 @@ func (s *Store) commitRecordsLocked(ctx context.Context, tx *collfs.Tx) (*entry,
 	if err := s.waitApplied(ctx, s.lastRecord); err != nil {
 		return nil, err
 	}
+	s.mu.Lock()
+	stuck := s.applyErr
+	s.mu.Unlock()
+	if stuck != nil { // better no than an outcome that nobody knows
+		if err := s.waitApplied(ctx, s.journal.Last()); err != nil {
+			return nil, err
+		}
+	}
 	trial, err := s.try(tx.Records)
 	if err != nil {
 		return nil, err

@@ -88,6 +88,10 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 			t.Errorf("commit on a full disk: %v; want keepio.ErrFull", err)
 		}
 	}
+	_, err = s.Commit(t.Context(), collfs.Tx{Records: []collfs.RecordOp{{Kind: collfs.CreateProject, UUID: s.NewProjectUUID(), Owner: home, Name: "p"}}})
+	if !errors.Is(err, keepio.ErrFull) || errors.Is(err, collfs.ErrUnknownOutcome) {
+		t.Errorf("new project on a full disk: %v; want keepio.ErrFull and a known outcome", err)
+	}
 	release()
 	s.reserve.restore()
 	for range 20 {

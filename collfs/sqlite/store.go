@@ -151,6 +151,14 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 // openDatabase opens keepdav.db and reads what is kept in memory.
 func (s *Store) openDatabase(ctx context.Context) (err error) {
 	path := filepath.Join(s.cfg.Dir, "keepdav.db")
+	// It holds password hashes and secrets. SQLite gives its other files the same mode.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
 	synchronous := "NORMAL"
 	if s.cfg.NoSync {
 		synchronous = "OFF"
