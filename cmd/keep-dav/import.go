@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -106,7 +107,11 @@ func makeTarget(ctx context.Context, fsys davfs.FileSystem, name string) (davfs.
 func (im *importer) walk(ctx context.Context, dir string, jobs chan<- string) error {
 	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return err
+			if name == dir {
+				return err
+			}
+			im.failed(err)
+			return nil
 		}
 		rel, err := filepath.Rel(dir, name)
 		if err != nil {
@@ -128,6 +133,11 @@ func (im *importer) walk(ctx context.Context, dir string, jobs chan<- string) er
 			return ctx.Err()
 		}
 	})
+}
+
+// failed notes what cannot be read of this machine.
+func (im *importer) failed(err error) {
+	im.count(func(r *copyResult) { r.Failed = append(r.Failed, err.Error()) })
 }
 
 func (im *importer) count(change func(*copyResult)) {
@@ -159,14 +169,16 @@ func (im *importer) file(ctx context.Context, dir, rel string) error {
 		return nil
 	}
 	if err != nil {
-		return err
+		im.failed(err)
+		return nil
 	}
 	target := path.Join(im.base, filepath.ToSlash(rel))
 	attr := collfs.Attr{Mode: unixMode(info.Mode()), Mtime: info.ModTime().UnixNano()}
 	link := ""
 	if info.Mode().Type() == fs.ModeSymlink {
 		if link, err = os.Readlink(name); err != nil {
-			return err
+			im.failed(err)
+			return nil
 		}
 		attr.Mode, attr.Extra = 0o777, map[string]string{collfs.ExtraSymlink: link}
 	}
@@ -176,6 +188,10 @@ func (im *importer) file(ctx context.Context, dir, rel string) error {
 		return nil
 	}
 	n, err := im.store(ctx, name, target, attr, info.Size(), link)
+	if unread, ok := errors.AsType[*unreadableError](err); ok {
+		im.failed(unread.err)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("import %s: %w", name, err)
 	}
@@ -188,6 +204,23 @@ func (im *importer) file(ctx context.Context, dir, rel string) error {
 		}
 	})
 	return im.commitNow(ctx)
+}
+
+// An unreadableError is a failure to read a file of this machine.
+type unreadableError struct{ err error }
+
+func (e *unreadableError) Error() string { return e.err.Error() }
+func (e *unreadableError) Unwrap() error { return e.err }
+
+// source tells failures of reading from those of storing.
+type source struct{ f *os.File }
+
+func (s source) Read(p []byte) (int, error) {
+	n, err := s.f.Read(p)
+	if err != nil && err != io.EOF {
+		err = &unreadableError{err}
+	}
+	return n, err
 }
 
 // store links the bytes of a file under its name in the collection.
@@ -204,10 +237,10 @@ func (im *importer) store(ctx context.Context, name, target string, attr collfs.
 	if link == "" {
 		f, err := os.Open(name)
 		if err != nil {
-			return 0, err
+			return 0, &unreadableError{err}
 		}
 		defer f.Close()
-		if n, err = stage.ReadFrom(ctx, f); err != nil {
+		if n, err = stage.ReadFrom(ctx, source{f}); err != nil {
 			return n, err
 		}
 	}

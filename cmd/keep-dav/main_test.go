@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -309,6 +310,23 @@ func sameFiles(t *testing.T, want, got string) {
 	}
 }
 
+func TestUnreadableFileDoesNotEndAnImport(t *testing.T) {
+	r := newRig(t)
+	src := t.TempDir()
+	makeFiles(t, src)
+	if err := os.WriteFile(filepath.Join(src, "secret"), []byte("x"), 0); err != nil {
+		t.Fatal(err)
+	}
+	in := do1[copyResult](t, r, "import", importArgs{As: adminName, Dir: src, Name: "/home/data", Workers: 2})
+	want := 1
+	if os.Getuid() == 0 { // who may read everything
+		want = 0
+	}
+	if len(in.Failed) != want || in.Files+int64(len(in.Failed)) != 4 {
+		t.Errorf("import = %+v; want %d failed, and all others copied", in, want)
+	}
+}
+
 func TestChangedPasswordCountsAtOnce(t *testing.T) {
 	r := newRig(t)
 	r.must(t, 207, "PROPFIND", "/home/", "", "Depth", "0")
@@ -451,7 +469,7 @@ func TestSIGTERMFinishesRequestsAndLeavesCleanly(t *testing.T) {
 		if err == nil {
 			resp.Body.Close()
 			if resp.StatusCode != 201 {
-				err = &http.ProtocolError{ErrorString: resp.Status}
+				err = errors.New(resp.Status)
 			}
 		}
 		answer <- err

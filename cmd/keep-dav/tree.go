@@ -149,7 +149,8 @@ func (c *importCmd) Help() string {
 
 Modification times, permission bits and symbolic links are kept. What is in the collection
 already with the same size and time is passed over, so an import that was interrupted goes on
-where it was when it is started again. Nothing is deleted from the collection.
+where it was when it is started again. Nothing is deleted from the collection. What cannot be read is
+passed over and told at the end; the exit code is then 1.
 
 Example:
   keep-dav import ~/measurements measurements-2026`
@@ -164,6 +165,7 @@ type copyResult struct {
 	Bytes      int64       `json:"bytes"`
 	Skipped    int64       `json:"skipped"`
 	Ignored    []string    `json:"ignored,omitempty"` // devices, sockets, pipes
+	Failed     []string    `json:"failed,omitempty"`  // what could not be read, with the reason
 	Seconds    float64     `json:"seconds"`
 }
 
@@ -177,6 +179,9 @@ func (r *copyResult) text(w io.Writer) {
 	for _, n := range r.Ignored {
 		fmt.Fprintf(w, "not copied, it is no file, directory or link: %s\n", printable(n))
 	}
+	for _, n := range r.Failed {
+		fmt.Fprintf(w, "not copied: %s\n", printable(n))
+	}
 }
 
 func (c *importCmd) Run(ctx context.Context, root *cli) error {
@@ -188,7 +193,13 @@ func (c *importCmd) Run(ctx context.Context, root *cli) error {
 	if err != nil {
 		return err
 	}
-	return show(root, r, r.text)
+	if err := show(root, r, r.text); err != nil {
+		return err
+	}
+	if n := len(r.Failed); n > 0 {
+		return fmt.Errorf("%d files or directories could not be read; all others were imported", n)
+	}
+	return nil
 }
 
 type exportCmd struct {
