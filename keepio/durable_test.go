@@ -385,3 +385,36 @@ func TestErrorsNameTheBlockFile(t *testing.T) {
 		t.Errorf("Append to a full disk = %v", err)
 	}
 }
+
+// TestASyncDoesNotCoverWritesUnderWay syncs while an append has its room but not
+// yet its bytes in the file.
+func TestASyncDoesNotCoverWritesUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := openModel(t, nil)
+		p := m.NewPacker("c")
+		first := mustAppend(t, p, randomBytes(100))
+		mustFreeze(t, m.Spool, first)
+		m.files.mu.Lock()
+		m.files.lazy = 20 * time.Millisecond
+		m.files.mu.Unlock()
+		var second []Segment
+		var wg sync.WaitGroup
+		wg.Go(func() { second = mustAppend(t, p, randomBytes(200)) })
+		time.Sleep(time.Millisecond)
+		if err := m.Sync(context.Background(), blocksOf(first)); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+		extents := mustFreeze(t, m.Spool, second)
+		if err := m.Sync(context.Background(), blocksOf(second)); err != nil {
+			t.Fatal(err)
+		}
+		after := openMemSpool(t, m.files.cutPower(), m, nil)
+		defer after.Close(context.Background())
+		for _, e := range extents {
+			if err := after.VerifyExtent(e); err != nil {
+				t.Errorf("after a loss of power: %v", err)
+			}
+		}
+	})
+}

@@ -27,6 +27,7 @@ type memFiles struct {
 	fault   func(op, path string) error
 	syncs   map[string]int // Datasyncs by path
 	slow    time.Duration  // how long a Datasync takes
+	lazy    time.Duration  // how long a write takes to begin
 }
 
 type memNode struct {
@@ -185,6 +186,10 @@ func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
+	f.fs.mu.Lock()
+	lazy := f.fs.lazy
+	f.fs.mu.Unlock()
+	time.Sleep(lazy)
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if f.closed {

@@ -178,7 +178,9 @@ func copyBytes(f io.WriterAt, old io.ReaderAt, end uint32, sums []uint32) (lost 
 const newSuffix = ".new"
 
 // A dirSyncer makes names of files in one directory durable. Callers that come
-// while a sync runs share the next one.
+// while a sync runs share the next one. Unlike that of data, a failed sync of a
+// directory is tried again: file systems with a journal refuse all further syncs
+// once they could not write it.
 type dirSyncer struct {
 	sync func() error
 
