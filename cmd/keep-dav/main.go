@@ -46,6 +46,7 @@ type cli struct {
 	Stat     statCmd     `cmd:"" help:"Show figures of the store, or of one collection."`
 	Versions versionsCmd `cmd:"" help:"List old versions of a collection, and bring one back."`
 	Trash    trashCmd    `cmd:"" help:"List what was deleted, bring it back, or delete it for good."`
+	Locks    locksCmd    `cmd:"" help:"List and break locks of WebDAV clients."`
 	Fsck     fsckCmd     `cmd:"" help:"Verify every block and every reference of the store."`
 	GC       gcCmd       `cmd:"" name:"gc" help:"Remove expired versions and blocks that nothing refers to."`
 

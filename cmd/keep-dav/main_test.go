@@ -361,6 +361,22 @@ func TestASecondProcessIsToldWhoHasTheStore(t *testing.T) {
 	}
 }
 
+func TestBrokenLockStopsNobody(t *testing.T) {
+	r := newRig(t)
+	r.must(t, 201, "MKCOL", "/home/c", "")
+	r.must(t, 201, "PUT", "/home/c/f", "content")
+	r.must(t, 200, "LOCK", "/home/c/f", `<lockinfo xmlns="DAV:"><lockscope><exclusive/></lockscope><locktype><write/></locktype></lockinfo>`)
+	locks := do1[[]lockInfo](t, r, "locks.list", none{})
+	if len(locks) != 1 || locks[0].User != adminName || locks[0].Path != "/home/c/f" {
+		t.Fatalf("locks = %+v; want that of /home/c/f", locks)
+	}
+	do1[lockInfo](t, r, "locks.break", lockArgs{locks[0].Token})
+	r.must(t, 204, "PUT", "/home/c/f", "other")
+	if _, err := call[lockInfo](t.Context(), r.cli, "locks.break", lockArgs{"urn:uuid:nothing"}); err == nil {
+		t.Error("a lock that does not exist was broken")
+	}
+}
+
 func TestLongStorePathsHaveASocketToo(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long", 30), strings.Repeat("path", 30))
 	r := &rig{cli: &cli{Store: dir, JSON: true}}

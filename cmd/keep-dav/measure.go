@@ -32,6 +32,7 @@ func (s *store) measure(r *prometheus.Registry) {
 		return float64(failed)
 	})
 	gauge("keepdav_journal_bytes", "Size of the journal.", func() float64 { return float64(dirBytes(filepath.Join(s.dir, "journal"))) })
+	gauge("keepdav_locks", "Locks that WebDAV clients hold.", func() float64 { return float64(len(s.davLocks.List())) })
 	gauge("keepdav_loaded_collections", "Collections in memory.", func() float64 {
 		cs, done := s.files.Loaded()
 		defer done()

@@ -25,6 +25,8 @@ var operations = map[string]operation{
 	"trash.list":       op(listTrash),
 	"trash.restore":    op(restoreTrash),
 	"trash.delete":     op(deleteTrash),
+	"locks.list":       op(listLocks),
+	"locks.break":      op(breakLock),
 	"fsck":             op(checkStore),
 	"gc":               op(collectGarbage),
 }

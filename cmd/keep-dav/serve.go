@@ -165,6 +165,7 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 	if err != nil {
 		return nil, err
 	}
+	s.davLocks = locks
 	srv := &server{s: s, keeper: keeper, log: log}
 	metrics := web.NewMetrics()
 	s.measure(metrics.Registry)

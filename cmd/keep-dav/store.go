@@ -17,6 +17,7 @@ import (
 	"keepdav/keepio"
 	"keepdav/keepio/dirstore"
 	"keepdav/web/auth"
+	"keepdav/web/dav"
 )
 
 // storeMark is the file that says that a directory is a store.
@@ -49,6 +50,8 @@ type store struct {
 	gate   *maint.Gate
 	site   *davfs.Site
 	maint  *maint.Keeper
+
+	davLocks *dav.Locks // of the server, set before anybody can call; nil in a command
 
 	mu      sync.Mutex // guards the field below
 	changed []func()   // called when accounts change
