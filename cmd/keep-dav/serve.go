@@ -80,6 +80,7 @@ func (c *serveCmd) Run(root *cli) (err error) {
 	defer listener.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	defer keepHeapFloor()()
 	log, lines := c.logger()
 	defer lines.Close()
 	conf := storeConfig{
