@@ -58,10 +58,11 @@ func Recipes(t Target) []Recipe {
 	}
 	windows := `\\` + https.Hostname() + `@SSL@` + portOf(https) + `\DavWWWRoot`
 	davfs := []string{
+		"echo 'buf_size 256' | sudo tee -a /etc/davfs2/davfs2.conf",
 		"mkdir -p ~/keep",
 		"sudo mount -t davfs -o uid=$(id -un) " + base + " ~/keep",
 	}
-	davfsRemark := "Needs the package davfs2. Unmount with: sudo umount ~/keep"
+	davfsRemark := "Needs the package davfs2. buf_size is needed once: with its default, newer Linux kernels show empty directories. Unmount with: sudo umount ~/keep"
 	if secure && t.CA != "" {
 		davfs = append([]string{"echo 'trust_ca_cert " + t.CA + "' | sudo tee -a /etc/davfs2/davfs2.conf"}, davfs...)
 	}
