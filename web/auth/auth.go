@@ -58,6 +58,7 @@ type Authenticator struct {
 	byAddr   *limiter
 	byUser   *limiter
 	flight   singleflight.Group // one argon2 for many connections with the same header
+	turns    chan struct{}      // held while a password is compared and its failure counted
 
 	mu       sync.RWMutex             // guards the fields below
 	verified map[[32]byte]*credential // by keyed hash of the header
@@ -85,6 +86,7 @@ func New(accounts Accounts, ttl time.Duration) *Authenticator {
 		byAddr:   newLimiter(addrBurst, addrEvery),
 		byUser:   newLimiter(userBurst, userEvery),
 		verified: map[[32]byte]*credential{},
+		turns:    make(chan struct{}, maxHashers),
 	}
 	a.macs.New = func() any { return hmac.New(sha256.New, key) }
 	// Somebody who does not exist is checked against this, so that the time of
@@ -124,15 +126,10 @@ func (a *Authenticator) Check(ctx context.Context, header string, addr netip.Add
 	if !ok {
 		return collfs.User{}, ErrDenied
 	}
-	ak, uk := addrKey(addr), cred.name
+	cred.addr = addrKey(addr)
 	if c == nil {
-		now := time.Now()
-		wait := a.byAddr.wait(ak, now)
-		if cred.token == "" {
-			wait = max(wait, a.byUser.wait(uk, now))
-		}
-		if wait > 0 {
-			return collfs.User{}, &TooManyError{RetryAfter: wait}
+		if err := a.mayTry(cred); err != nil {
+			return collfs.User{}, err
 		}
 	}
 	found, err, _ := a.flight.Do(flightKey(key, epoch), func() (any, error) {
@@ -143,11 +140,6 @@ func (a *Authenticator) Check(ctx context.Context, header string, addr netip.Add
 		return a.verify(ctx, cred, c)
 	})
 	if errors.Is(err, ErrDenied) {
-		now := time.Now()
-		a.byAddr.fail(ak, now)
-		if cred.token == "" {
-			a.byUser.fail(uk, now)
-		}
 		a.mu.Lock()
 		delete(a.verified, key)
 		a.mu.Unlock()
@@ -158,6 +150,29 @@ func (a *Authenticator) Check(ctx context.Context, header string, addr netip.Add
 	c = found.(*credential)
 	a.remember(key, c, epoch)
 	return c.user, nil
+}
+
+// mayTry says whether there were too many failures from the address or for the user.
+func (a *Authenticator) mayTry(cred credentials) error {
+	now := time.Now()
+	wait := a.byAddr.wait(cred.addr, now)
+	if cred.token == "" {
+		wait = max(wait, a.byUser.wait(cred.name, now))
+	}
+	if wait > 0 {
+		return &TooManyError{RetryAfter: wait}
+	}
+	return nil
+}
+
+// deny counts a failure and returns ErrDenied.
+func (a *Authenticator) deny(cred credentials) error {
+	now := time.Now()
+	a.byAddr.fail(cred.addr, now)
+	if cred.token == "" {
+		a.byUser.fail(cred.name, now)
+	}
+	return ErrDenied
 }
 
 // flightKey keeps a request from sharing an answer that was asked for before
@@ -195,14 +210,14 @@ func (a *Authenticator) verify(ctx context.Context, cred credentials, old *crede
 	if cred.token != "" {
 		user, ends, err := a.accounts.LookupToken(ctx, cred.token)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, ErrDenied
+			return nil, a.deny(cred)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("look up a token: %w", err)
 		}
 		if !ends.IsZero() {
 			if !time.Now().Before(ends) {
-				return nil, ErrDenied
+				return nil, a.deny(cred)
 			}
 			if ends.Before(c.recheck) {
 				c.recheck = ends
@@ -223,12 +238,25 @@ func (a *Authenticator) verify(ctx context.Context, cred credentials, old *crede
 	if known && old != nil && old.proof == stored {
 		return c, nil
 	}
+	select {
+	case a.turns <- struct{}{}:
+		defer func() { <-a.turns }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if old == nil {
+		// Any number of guesses can be under way before the first has failed. Asking
+		// again when the turn comes lets no more through than there are turns.
+		if err := a.mayTry(cred); err != nil {
+			return nil, err
+		}
+	}
 	good, err := VerifyPassword(ctx, stored, cred.password)
 	if err != nil {
 		return nil, fmt.Errorf("password of user %q: %w", cred.name, err)
 	}
 	if !good || !known {
-		return nil, ErrDenied
+		return nil, a.deny(cred)
 	}
 	return c, nil
 }
@@ -248,7 +276,11 @@ func (a *Authenticator) keyOf(header string) (key [32]byte) {
 type credentials struct {
 	name, password string
 	token          string
+	addr           string // what failures are counted by, besides the name
 }
+
+// maxName is the longest name that is looked up: names that failed are remembered.
+const maxName = 256
 
 // parse reads an Authorization header. A token may stand in the place of the
 // password (with any name, as keep-web has it) or of the name (for clients that
@@ -278,7 +310,7 @@ func parse(header string) (credentials, bool) {
 	if i := strings.LastIndexByte(name, '\\'); i >= 0 { // DOMAIN\user, from Windows
 		name = name[i+1:]
 	}
-	return credentials{name: name, password: password}, name != "" && password != ""
+	return credentials{name: name, password: password}, name != "" && len(name) <= maxName && password != ""
 }
 
 // isToken reports whether s has the form of a v2 token: v2/UUID/SECRET.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -203,6 +204,39 @@ func TestGuessingIsLimited(t *testing.T) {
 			t.Errorf("after the time said: %v; want ErrDenied", err)
 		}
 	})
+}
+
+// gathering holds lookups of passwords until all are there.
+type gathering struct {
+	*fakeAccounts
+	all sync.WaitGroup
+}
+
+func (g *gathering) PasswordHash(ctx context.Context, name string) (collfs.User, string, error) {
+	g.all.Done()
+	g.all.Wait()
+	return g.fakeAccounts.PasswordHash(ctx, name)
+}
+
+func TestGuessesAtOnceAreLimitedToo(t *testing.T) {
+	g := &gathering{fakeAccounts: newFake(t)}
+	a := New(g, time.Hour)
+	const guesses = 5 * addrBurst
+	g.all.Add(guesses)
+	var tried atomic.Int32
+	var wg sync.WaitGroup
+	for i := range guesses {
+		wg.Go(func() {
+			_, err := a.Check(t.Context(), basic("ann", fmt.Sprint("guess ", i)), home)
+			if errors.Is(err, ErrDenied) {
+				tried.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if n := tried.Load(); n > addrBurst+maxHashers {
+		t.Errorf("%d of %d guesses at once were compared; want about %d", n, guesses, addrBurst)
+	}
 }
 
 func TestAddressesOfOneIPv6NetworkCountAsOne(t *testing.T) {
