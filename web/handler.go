@@ -59,6 +59,8 @@ type Handler struct {
 	idBase string
 	ids    atomic.Uint64
 	ready  atomic.Bool
+
+	refusal time.Duration // refusalTimeout, but in tests
 }
 
 // NewHandler returns a handler that is not ready yet: see SetReady.
@@ -69,10 +71,11 @@ func NewHandler(conf Config) *Handler {
 	raw := make([]byte, 5)
 	rand.Read(raw)
 	return &Handler{
-		conf:   conf,
-		dav:    davHandler(conf.DAV, ""),
-		origin: http.NewCrossOriginProtection(),
-		idBase: strings.ToLower(base32.StdEncoding.EncodeToString(raw)) + "-",
+		conf:    conf,
+		dav:     davHandler(conf.DAV, ""),
+		origin:  http.NewCrossOriginProtection(),
+		refusal: refusalTimeout,
+		idBase:  strings.ToLower(base32.StdEncoding.EncodeToString(raw)) + "-",
 	}
 }
 
@@ -84,6 +87,12 @@ func (h *Handler) ServeHTTP(conn http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	w := &response{ResponseWriter: conn, body: body{ReadCloser: r.Body, conn: conn}}
 	r.Body = &w.body
+	if r.ContentLength != 0 {
+		// net/http reads a body that the handler leaves before it answers, for as
+		// long as the deadline lets it.
+		w.body.deadline(start.Add(stall))
+		w.body.touched = start
+	}
 	id := h.idBase + strconv.FormatUint(h.ids.Add(1), 36)
 	conn.Header()["X-Request-Id"] = []string{id}
 	client, secure := h.client(r)
@@ -105,6 +114,9 @@ func (h *Handler) ServeHTTP(conn http.ResponseWriter, r *http.Request) {
 		}
 		if w.status == 0 && p == nil {
 			w.WriteHeader(http.StatusOK)
+		}
+		if r.ContentLength != 0 && !w.body.ended {
+			w.body.deadline(time.Now().Add(h.refusal))
 		}
 		took := time.Since(start)
 		h.conf.Metrics.observe(r.Method, w.status, w.body.bytes, w.bytes, took)
@@ -189,7 +201,7 @@ func (h *Handler) davHeaders(head http.Header) {
 
 // refuse answers a request whose maker isn't known.
 func (h *Handler) refuse(w *response, r *http.Request, err error) {
-	drain(r)
+	h.drain(w, r)
 	head := w.Header()
 	h.davHeaders(head)
 	head.Set("Cache-Control", "no-store")
@@ -219,7 +231,7 @@ func (h *Handler) refusePlain(w *response, r *http.Request) {
 		http.Redirect(w, r, "https://"+r.Host+r.URL.RequestURI(), http.StatusTemporaryRedirect)
 		return
 	}
-	drain(r)
+	h.drain(w, r)
 	h.davHeaders(w.Header())
 	w.fail(http.StatusForbidden, "plain-http", "use https: passwords and data are not accepted in the clear")
 }
@@ -232,12 +244,21 @@ const (
 	drainExpected = 16 << 10
 )
 
+// refusalTimeout is how long a refused client may take to send what is left of
+// its body.
+const refusalTimeout = 5 * time.Second
+
 // drain reads a small body that a client sends without waiting for the answer:
-// if it were left unread, the client would see a reset connection instead.
-func drain(r *http.Request) {
+// if it were left unread, the client would see a reset connection instead. One who
+// has not logged in cannot hold the connection with it for long.
+func (h *Handler) drain(w *response, r *http.Request) {
 	limit := int64(drainLimit)
 	if r.Header.Get("Expect") != "" {
 		limit = drainExpected
+	}
+	if r.ContentLength != 0 {
+		// It stays set: net/http reads on after us.
+		w.SetReadDeadline(time.Now().Add(h.refusal)) // a failure means that the connection is gone
 	}
 	if r.ContentLength > 0 && r.ContentLength <= limit {
 		io.CopyN(io.Discard, r.Body, limit) // whatever comes, the answer is the same

@@ -4,17 +4,22 @@ import (
 	"archive/zip"
 	"bytes"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"mime/multipart"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
@@ -69,6 +74,7 @@ func newSite(t *testing.T, change func(*Config)) *site {
 		change(&conf)
 	}
 	s.h = NewHandler(conf)
+	s.h.refusal = 100 * time.Millisecond
 	s.Server = httptest.NewServer(s.h)
 	t.Cleanup(s.Server.Close)
 	return s
@@ -418,6 +424,59 @@ func TestTooManyFailedLoginsAreToldWhenToComeBack(t *testing.T) {
 	}
 	if r := s.do(t, "GET", "/home/", ""); r.StatusCode != 200 {
 		t.Errorf("who is logged in from there = %d; want 200", r.StatusCode)
+	}
+}
+
+func TestBodiesThatNeverEndDoNotHoldConnections(t *testing.T) {
+	s := newSite(t, nil)
+	authorized := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("ann:pw")) + "\r\n"
+	for what, c := range map[string]struct{ request, status string }{
+		"a stranger's, of known length":  {"PUT /home/f HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nsome", "401"},
+		"a stranger's, in chunks":        {"PUT /home/f HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", "401"},
+		"one that nobody has asked for":  {"GET /healthz HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nso", "200"},
+		"of a method that has none":      {"DELETE /home/none HTTP/1.1\r\nHost: h\r\n" + authorized + "Content-Length: 9\r\n\r\n", "404"},
+		"of a request refused by its If": {"PUT /home/f HTTP/1.1\r\nHost: h\r\n" + authorized + "If-Match: *\r\nTransfer-Encoding: chunked\r\n\r\n", "412"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			conn, err := net.Dial("tcp", s.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(30 * time.Second)) // only to fail
+			if _, err := io.WriteString(conn, c.request); err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(conn)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatalf("the connection is still open after %q", text)
+			}
+			if !strings.HasPrefix(string(text), "HTTP/1.1 "+c.status) {
+				t.Errorf("the answer is %q; want %s", text, c.status)
+			}
+		})
+	}
+}
+
+// deadlines is a connection that remembers the last read deadline.
+type deadlines struct {
+	http.ResponseWriter
+	last time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error { d.last = t; return nil }
+
+func TestDeadlineOfAHandlerIsNotMoved(t *testing.T) {
+	conn := &deadlines{}
+	w := &response{ResponseWriter: conn, body: body{ReadCloser: io.NopCloser(strings.NewReader("0123456789")), conn: conn}}
+	own := time.Now().Add(time.Second)
+	if err := http.NewResponseController(w).SetReadDeadline(own); err != nil {
+		t.Fatal(err)
+	}
+	w.body.Read(make([]byte, 5))
+	if !conn.last.Equal(own) {
+		t.Errorf("after a read the deadline is in %v; want the handler's second", time.Until(conn.last))
 	}
 }
 

@@ -131,12 +131,21 @@ func (w *response) Flush() {
 // onlyWriter hides ReadFrom from io.Copy.
 type onlyWriter struct{ io.Writer }
 
+// SetReadDeadline is for http.ResponseController: a handler that sets a deadline
+// of its own keeps it, until it takes it away.
+func (w *response) SetReadDeadline(t time.Time) error {
+	w.body.own = !t.IsZero()
+	w.body.touched = time.Time{}
+	return http.NewResponseController(w.ResponseWriter).SetReadDeadline(t)
+}
+
 // A body counts what comes in and keeps the read deadline ahead.
 type body struct {
 	io.ReadCloser
 	conn    http.ResponseWriter
 	bytes   int64
 	touched time.Time
+	own     bool // the handler has set the deadline
 	ended   bool
 }
 
@@ -147,13 +156,13 @@ func (b *body) deadline(t time.Time) {
 }
 
 func (b *body) Read(p []byte) (int, error) {
-	if now := time.Now(); now.Sub(b.touched) >= touchEvery {
+	if now := time.Now(); !b.own && now.Sub(b.touched) >= touchEvery {
 		b.touched = now
 		b.deadline(now.Add(stall))
 	}
 	n, err := b.ReadCloser.Read(p)
 	b.bytes += int64(n)
-	if err != nil && !b.ended {
+	if err == io.EOF && !b.ended {
 		// What watches for the client to go away reads on after the body, and
 		// must not run into the deadline while the handler works.
 		b.ended = true
