@@ -9,6 +9,35 @@ import (
 	"testing"
 )
 
+func TestNamespacesDoNotMultiplyABody(t *testing.T) {
+	long := strings.Repeat("u", 100<<10)
+	var declared, used strings.Builder
+	for i := range maxBindings + 1 {
+		fmt.Fprintf(&declared, ` xmlns:p%d="u"`, i)
+		fmt.Fprintf(&used, `<p%d:a/>`, i)
+	}
+	patch := func(attrs, kind, props string) error {
+		_, err := ParseProppatch(strings.NewReader(`<D:propertyupdate xmlns:D="DAV:" xmlns:x="` + long + `"` + attrs + `><D:` + kind + `><D:prop>` + props + `</D:prop></D:` + kind + `></D:propertyupdate>`))
+		return err
+	}
+	include := strings.Repeat(`<D:include><x:a/></D:include>`, maxXMLProps)
+	_, includes := ParsePropfind(strings.NewReader(`<D:propfind xmlns:D="DAV:" xmlns:x="` + long[:maxXMLNames/2] + `"><D:allprop/>` + include + `</D:propfind>`))
+	for what, err := range map[string]error{
+		"values that repeat a namespace":      patch("", "set", strings.Repeat("<a><x:b/></a>", maxXMLProps)),
+		"names that repeat a namespace":       patch("", "set", strings.Repeat("<x:b/>", maxXMLProps)),
+		"names to remove":                     patch("", "remove", strings.Repeat("<x:b/>", maxXMLProps)),
+		"more prefixes than anybody declares": patch(declared.String(), "set", used.String()),
+		"names in many includes":              includes,
+	} {
+		if !errors.Is(err, errXMLSize) {
+			t.Errorf("%s: %v; want errXMLSize", what, err)
+		}
+	}
+	if err := patch("", "set", "<a><x:b/></a><x:c/>"); err != nil {
+		t.Errorf("a body with a long namespace: %v", err)
+	}
+}
+
 func TestPropfindBodies(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{``, `{0 []}`},

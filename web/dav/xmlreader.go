@@ -170,6 +170,9 @@ func (d *xmlReader) push(t xml.StartElement) error {
 			e.lang = a.Value
 		}
 	}
+	if len(d.ns) > maxBindings {
+		return errXMLSize
+	}
 	space, ok := d.resolve(t.Name.Space)
 	if !ok || t.Name.Space == "xml" || strings.Contains(t.Name.Local, ":") {
 		return errXML

@@ -15,6 +15,8 @@ const (
 	maxXMLProps = 1000
 	maxXMLNames = 32 << 10 // bytes of all names: each is repeated for each resource
 	maxOwnerXML = 4 << 10
+	maxPatches  = 4 << 20 // bytes of all names and values of a PROPPATCH, complete in themselves
+	maxBindings = 500     // namespaces declared at one time; each prefix is looked for among them
 )
 
 var (
@@ -101,6 +103,9 @@ func ParsePropfind(body io.Reader) (Propfind, error) {
 // names reads the names of the child elements of the current element.
 func (d *xmlReader) names(names *[]Name) error {
 	total := 0
+	for _, n := range *names { // of an <include> before this one
+		total += len(n.Space) + len(n.Local)
+	}
 	return d.children(func(n Name) error {
 		total += len(n.Space) + len(n.Local)
 		if len(*names) == maxXMLProps || total > maxXMLNames {
@@ -125,6 +130,7 @@ func ParseProppatch(body io.Reader) ([]Patch, error) {
 		return nil, errXML
 	}
 	var patches []Patch
+	total := 0
 	err = d.children(func(n Name) error {
 		remove := n == davName("remove")
 		if !remove && n != davName("set") {
@@ -138,6 +144,11 @@ func ParseProppatch(body io.Reader) ([]Patch, error) {
 				if len(patches) == maxXMLProps {
 					return errXMLSize
 				}
+				// A namespace that is declared once is repeated in each property that
+				// uses it.
+				if total += len(n.Space) + len(n.Local); total > maxPatches {
+					return errXMLSize
+				}
 				p := Patch{Remove: remove, Name: n}
 				if remove {
 					patches = append(patches, p)
@@ -147,6 +158,9 @@ func ParseProppatch(body io.Reader) ([]Patch, error) {
 				var err error
 				p.Inner, err = d.inner()
 				patches = append(patches, p)
+				if total += len(p.Inner); err == nil && total > maxPatches {
+					err = errXMLSize
+				}
 				return err
 			})
 		})
