@@ -15,7 +15,7 @@ import (
 // Limits are bounds on connections. Zero fields mean the defaults.
 type Limits struct {
 	Connections int           // at once; more wait in the kernel's queue. Default 4096
-	PerAddress  int           // at once from one address that is not loopback; more are closed. Default 512
+	PerAddress  int           // at once from one address, or IPv6 network of 64 bits, that is not loopback; more are closed. Default 512
 	FirstByte   time.Duration // a connection that says nothing for so long is closed. Default 20 s
 }
 
@@ -129,7 +129,7 @@ func (s *Splitter) admit(c net.Conn) (*conn, bool) {
 	if !ok {
 		return nil, false
 	}
-	addr := remote(c)
+	addr := source(remote(c))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.perAddr[addr] >= s.limits.PerAddress && !addr.IsLoopback() {
@@ -198,6 +198,19 @@ func remote(c net.Conn) netip.Addr {
 		return a.AddrPort().Addr().Unmap()
 	}
 	return netip.Addr{}
+}
+
+// source is what connections are counted by: whoever has one IPv6 address has
+// all of its /64.
+func source(a netip.Addr) netip.Addr {
+	if !a.Is6() || a.IsLoopback() {
+		return a
+	}
+	p, err := a.WithZone("").Prefix(64)
+	if err != nil {
+		return a
+	}
+	return p.Addr()
 }
 
 // A conn is a TCP connection that is counted until it is closed. It has all

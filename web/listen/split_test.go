@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -262,5 +263,22 @@ func TestCloseDoesNotWaitForSilentConnections(t *testing.T) {
 	}
 	if n := len(s.slots); n > 1 { // one is for the accept that ended
 		t.Errorf("%d slots are taken after Close", n)
+	}
+}
+
+func TestAddressesOfOneIPv6NetworkShareTheirConnections(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"2001:db8::1", "2001:db8::ffff:2", true},
+		{"2001:db8::1", "2001:db8:0:1::1", false},
+		{"fe80::1%eth0", "fe80::2%eth0", true},
+		{"192.0.2.1", "192.0.2.2", false},
+		{"::1", "::2", false},
+	} {
+		if got := source(netip.MustParseAddr(c.a)) == source(netip.MustParseAddr(c.b)); got != c.same {
+			t.Errorf("%s and %s are counted as one: %v; want %v", c.a, c.b, got, c.same)
+		}
 	}
 }
