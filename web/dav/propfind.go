@@ -138,6 +138,7 @@ const (
 	listBatch = 128
 	manyOpen  = 16 // levels; deeper ones get smaller batches, which would add up
 	deepBatch = 4
+	maxLevels = 256 // below these nothing is listed: each level takes memory
 )
 
 var infoPool = sync.Pool{New: func() any { s := make([]davfs.Info, listBatch); return &s }}
@@ -189,6 +190,10 @@ func (wk *walker) members(l davfs.Listing, dir string) error {
 // descend writes what is below a member. A member that went meanwhile has
 // nothing below it; one that cannot be listed says so in a response of its own.
 func (wk *walker) descend(name string) error {
+	if wk.open == maxLevels {
+		wk.m.response(string(wk.p.appendHref(nil, name, true)), http.StatusForbidden, "propfind-finite-depth")
+		return nil
+	}
 	l, err := wk.q.fs.List(wk.q.ctx, name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, collfs.ErrNotDir):

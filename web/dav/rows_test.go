@@ -247,6 +247,22 @@ func TestInfinitePropfindIsBounded(t *testing.T) {
 	s.propfind("/home/coll/d/", "Depth: 1", "")
 }
 
+func TestInfinitePropfindIsBoundedInDepth(t *testing.T) {
+	s := newServer(t)
+	p := ""
+	for range maxLevels + 50 {
+		p = strings.TrimPrefix(p+"/d", "/")
+		s.tree.nodes[p] = &memNode{dir: true, mtime: memTime}
+	}
+	a := s.want(207, "PROPFIND", "/home/coll/", "Depth: infinity", "")
+	if n := strings.Count(a.text, "<D:getlastmodified>"); n != maxLevels+1 {
+		t.Errorf("%d directories are described; want %d", n, maxLevels+1)
+	}
+	if !strings.Contains(a.text, "propfind-finite-depth") {
+		t.Error("nothing says that there is more below")
+	}
+}
+
 func TestLockTokenIsAURI(t *testing.T) {
 	s := newServer(t)
 	s.put("/home/coll/f")
