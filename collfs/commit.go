@@ -130,6 +130,8 @@ func (c *Collection) tryCommit(ctx context.Context, durable bool) error {
 		}
 		c.putBack(b)
 		switch {
+		case errors.Is(err, ErrUnknownOutcome) && len(b.changes) == 0:
+			return err // nothing to find out: what is there isn't known to be durable
 		case errors.Is(err, ErrUnknownOutcome):
 			c.mu.Lock()
 			c.unclear = len(b.changes)

@@ -270,7 +270,8 @@ func (t *transfer) run(ctx context.Context) error {
 	}
 	var err error
 	for range maxMerges {
-		if err = t.try(ctx); !errors.Is(err, ErrStale) && !errors.Is(err, ErrUnknownOutcome) {
+		var again bool
+		if again, err = t.try(ctx); !again {
 			return err
 		}
 		if rerr := t.rebase(ctx); rerr != nil {
@@ -280,37 +281,61 @@ func (t *transfer) run(ctx context.Context) error {
 	return err
 }
 
-// try commits what the collections have pending, then the transfer. ErrStale
-// and ErrUnknownOutcome say that it did not take place and may be tried again.
-func (t *transfer) try(ctx context.Context) error {
+// try commits what the collections have pending, then the transfer; again says
+// that it did not take place and may be tried again.
+func (t *transfer) try(ctx context.Context) (again bool, err error) {
 	for _, c := range t.all {
 		if c.ReadOnly() {
 			continue
 		}
 		if err := c.commitTurn(ctx, true); err != nil {
-			return fmt.Errorf("commit before a transfer: %w", err)
+			return mayRetry(err), fmt.Errorf("commit before a transfer: %w", err)
 		}
 	}
 	tx := Tx{Durable: true}
 	parts, err := t.plan(&tx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	// Who asked may go away; leaving the outcome open would cost more than going on.
-	records, err := t.fs.cfg.Catalog.Commit(context.WithoutCancel(ctx), tx)
-	if errors.Is(err, ErrUnknownOutcome) {
-		took, terr := t.tookPlace(ctx, tx)
-		if terr != nil {
-			return errors.Join(terr, err)
+	ctx = context.WithoutCancel(ctx)
+	records, err := t.fs.cfg.Catalog.Commit(ctx, tx)
+	if !errors.Is(err, ErrUnknownOutcome) {
+		if err == nil {
+			t.accept(tx, parts, records)
 		}
-		if took {
-			err = nil
+		return mayRetry(err), err
+	}
+	took, terr := t.tookPlace(ctx, tx)
+	if terr != nil {
+		return true, errors.Join(terr, err)
+	}
+	if !took {
+		return true, err
+	}
+	t.accept(tx, parts, records)
+	return false, t.makeDurable(ctx)
+}
+
+func mayRetry(err error) bool { return errors.Is(err, ErrStale) || errors.Is(err, ErrUnknownOutcome) }
+
+// makeDurable is for a transfer that is a fact, but of which nobody knows
+// whether it survives a loss of power. If it fails, later commits try again.
+func (t *transfer) makeDurable(ctx context.Context) error {
+	for _, c := range t.all {
+		c.mu.Lock()
+		c.barrier = !c.ReadOnly()
+		c.mu.Unlock()
+	}
+	for _, c := range t.all {
+		if c.ReadOnly() {
+			continue
+		}
+		if err := c.commitTurn(ctx, true); err != nil {
+			return fmt.Errorf("make a transfer durable: %w", err)
 		}
 	}
-	if err == nil {
-		t.accept(tx, parts, records)
-	}
-	return err
+	return nil
 }
 
 // rebase follows what others have changed.

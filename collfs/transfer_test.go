@@ -90,6 +90,46 @@ func TestMoveBetweenCollections(t *testing.T) {
 	}
 }
 
+// A transfer whose sync failed may be there now and gone after a loss of power.
+func TestATransferIsNotAcknowledgedBeforeItIsDurable(t *testing.T) {
+	ctx := context.Background()
+	for name, op := range map[string]func(e *env, f *collfs.FS, a, b *collfs.Collection) error{
+		"move": func(_ *env, f *collfs.FS, a, b *collfs.Collection) error {
+			_, err := f.Transfer(ctx, a, "d", b, "moved", collfs.TransferOptions{Move: true})
+			return err
+		},
+		"extract": func(e *env, f *collfs.FS, a, _ *collfs.Collection) error {
+			_, err := f.Extract(ctx, a, "d", e.home, "new", collfs.TransferOptions{})
+			return err
+		},
+	} {
+		e := newEnv(t)
+		f := e.fs()
+		a, b := twoCollections(t, e, f)
+		commit(t, a)
+		broken := false
+		e.catalog.Fault = func(_ context.Context, tx collfs.Tx) memcatalog.Outcome {
+			switch {
+			case len(tx.Changes) > 0:
+				broken = true
+				return memcatalog.Outcome{Err: collfs.ErrUnknownOutcome, Done: true}
+			case broken && tx.Durable:
+				return memcatalog.Outcome{Err: collfs.ErrUnknownOutcome}
+			}
+			return memcatalog.Outcome{}
+		}
+		if err := op(e, f, a, b); !errors.Is(err, collfs.ErrUnknownOutcome) {
+			t.Errorf("%s: a transfer that cannot be made durable = %v", name, err)
+		}
+		if err := a.Commit(ctx, true); err == nil {
+			t.Errorf("%s: a durable commit after it = nil", name)
+		}
+		e.catalog.Fault = nil
+		commit(t, a)
+		commit(t, b)
+	}
+}
+
 func TestTransferRules(t *testing.T) {
 	ctx := context.Background()
 	e := newEnv(t)
