@@ -51,6 +51,8 @@ type Store struct {
 	cfg   Config
 	cache cache
 	names [64]sync.Mutex // by the first byte of the hash: who changes what a name stands for
+
+	syncDir func(path string) error // syncPath; tests put faults before it
 }
 
 var _ keepio.LocalStore = (*Store)(nil)
@@ -75,12 +77,14 @@ func Open(cfg Config) (*Store, error) {
 			return nil, fmt.Errorf("open block directory: %w", err)
 		}
 	}
-	if !cfg.NoSync { // its name has to last as long as what it holds
-		if err := syncPath(filepath.Dir(filepath.Clean(cfg.Dir))); err != nil {
+	if !cfg.NoSync {
+		// Names have to last as long as what they hold: that of the volume, and
+		// those of directories that a process made just before it was killed.
+		if err := errors.Join(syncPath(filepath.Dir(filepath.Clean(cfg.Dir))), syncPath(cfg.Dir)); err != nil {
 			return nil, fmt.Errorf("open block directory: %w", err)
 		}
 	}
-	s := &Store{cfg: cfg}
+	s := &Store{cfg: cfg, syncDir: syncPath}
 	s.cache.init(cfg.OpenFiles)
 	return s, nil
 }
@@ -238,7 +242,10 @@ func (s *Store) name(path string, hash [16]byte, size uint32, sums []uint32, giv
 	same, err := sameBytes(path, target)
 	switch {
 	case same:
-	case err == nil: // something else has the name: a damaged block
+	case err == nil: // something else has the name
+		if err := s.mayReplace(target, hash); err != nil {
+			return err
+		}
 		if err := s.replace(path, target, give); err != nil {
 			return err
 		}
@@ -256,6 +263,28 @@ func (s *Store) name(path string, hash [16]byte, size uint32, sums []uint32, giv
 	}
 	s.writeSums(hash, size, sums)
 	return s.syncName(target, same)
+}
+
+// errCollision says that other bytes with the same MD5 have the name already.
+// They are somebody's data, so they stay.
+var errCollision = errors.New("another block has the same MD5")
+
+// mayReplace says whether the file that has a block's name, but other bytes than
+// a new one, may go: it may if it is damaged.
+func (s *Store) mayReplace(target string, hash [16]byte) error {
+	f, err := os.Open(target)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.Size() > keepio.BlockSize {
+		return err
+	}
+	if _, err := hashFile(f, hash, uint32(info.Size())); err == nil {
+		return errCollision
+	}
+	return nil
 }
 
 // replace puts the file at path in the place of a damaged one.
@@ -282,14 +311,17 @@ func (s *Store) syncName(target string, content bool) error {
 	return syncPath(filepath.Dir(target))
 }
 
-// makeDir makes one of the 4,096 directories.
+// makeDir makes one of the 4,096 directories. One that is there has a durable
+// name. The lock of a name in it is held: they all have the same one.
 func (s *Store) makeDir(dir string) error {
 	err := os.Mkdir(dir, 0o750)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
 	if err == nil && !s.cfg.NoSync {
-		err = syncPath(filepath.Dir(dir))
+		if err = s.syncDir(filepath.Dir(dir)); err != nil {
+			_ = os.Remove(dir) // so that the next attempt does not take it for durable
+		}
 	}
 	return err
 }

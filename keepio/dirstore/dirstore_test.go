@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/md5"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -295,6 +296,39 @@ func TestADuplicateRenewsTheBlockAndReplacesADamagedOne(t *testing.T) {
 	}
 	if got, err := get(s, hash, len(data)); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("after adopting a good copy ReadBlock = %v, or other bytes", err)
+	}
+}
+
+// Two blocks with one MD5 can be made on purpose. The second must not get the
+// name: whoever has the first would find other bytes in its file.
+func TestOtherBytesWithTheSameMD5DoNotReplaceABlock(t *testing.T) {
+	const text = "d131dd02c5e6eec4693d9a0698aff95c2fcab58712467eab4004583eb8fb7f89" +
+		"55ad340609f4b30283e488832571415a085125e8f7cdc99fd91dbdf280373c5b" +
+		"d8823e3156348f5bae6dacd436c919c6dd53e2b487da03fd02396306d248cda0" +
+		"e99f33420f577ee8ce54b67080a80d1ec69821bcb6a8839396f9652b6ff72a70"
+	first, err := hex.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := bytes.Clone(first)
+	for _, i := range []int{19, 45, 59, 83, 109, 123} {
+		second[i] ^= 0x80
+	}
+	if md5.Sum(first) != md5.Sum(second) {
+		t.Fatal("the MD5s differ")
+	}
+	cfg := config(t)
+	s := open(t, cfg)
+	hash, _ := put(t, s, cfg, first)
+	if _, err := s.WriteBlock(t.Context(), second); err == nil {
+		t.Error("WriteBlock of other bytes with the same MD5 = nil")
+	}
+	path, _, sums := adoptable(t, cfg, second)
+	if err := s.Adopt(t.Context(), path, hash, uint32(len(second)), sums); err == nil {
+		t.Error("Adopt of other bytes with the same MD5 = nil")
+	}
+	if got, err := get(s, hash, len(first)); err != nil || !bytes.Equal(got, first) {
+		t.Errorf("the first block = %v, or other bytes", err)
 	}
 }
 
