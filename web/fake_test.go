@@ -84,6 +84,12 @@ func (t *tree) List(_ context.Context, name string) (davfs.Listing, error) {
 	return l, nil
 }
 
+func (t *tree) Count(_ context.Context, name string, limit int) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return min(len(t.files)+len(t.dirs), limit), nil
+}
+
 type file struct {
 	*bytes.Reader
 	info davfs.Info

@@ -2,17 +2,21 @@ package browse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
 	"net/url"
-	"path"
 	"strings"
 )
 
-// formLimit bounds the fields of a form that are not files, together.
-const formLimit = 1 << 20
+const (
+	formLimit   = 1 << 20 // bytes of the fields of a form that are not files, together
+	failedLimit = 100     // entries that may fail before the rest of a form is left
+)
+
+var errManyFailed = errors.New("too much has failed, and the rest was not tried")
 
 // Act answers POST to a directory: it carries out what a form of Page asks for
 // through dav, which answers as it would to a WebDAV client, then shows the
@@ -41,7 +45,7 @@ func Act(w http.ResponseWriter, r *http.Request, v View, dav http.Handler) error
 	if len(a.failed) > 0 {
 		return page(w, r, v, info, a.status, a.failed)
 	}
-	http.Redirect(w, r, Href(v.Prefix+path.Dir(v.Name), path.Base(v.Name), v.Name != "/"), http.StatusSeeOther)
+	http.Redirect(w, r, Href(strings.TrimSuffix(v.Prefix+v.Name, "/"), "", false), http.StatusSeeOther)
 	return nil
 }
 
@@ -72,7 +76,9 @@ func (a *act) upload() error {
 		if part.FormName() != "file" || name == "" {
 			continue
 		}
-		a.do("PUT", name, part, nil)
+		if a.do("PUT", name, part, nil); len(a.failed) >= failedLimit {
+			return errManyFailed
+		}
 	}
 }
 
@@ -127,7 +133,9 @@ func (a *act) form() error {
 			if !goodName(n) {
 				return fmt.Errorf("%q is not here", n)
 			}
-			a.do("DELETE", n, nil, nil)
+			if a.do("DELETE", n, nil, nil); len(a.failed) >= failedLimit {
+				return errManyFailed
+			}
 		}
 		return nil
 	}

@@ -3,6 +3,7 @@ package browse
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -41,6 +42,54 @@ func (l *bigList) Next(p []davfs.Info) (int, error) {
 }
 
 func (l *bigList) Close() {}
+
+func (b bigDir) Count(_ context.Context, _ string, limit int) (int, error) {
+	return min(b.n+2, limit), nil
+}
+
+func TestZipOfTooMuchIsRefused(t *testing.T) {
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest("GET", "/home/d/?zip", nil)
+	if err := Page(w, r, View{FS: bigDir{n: zipLimit}, Name: "/home/d"}); err != nil || w.Code != http.StatusForbidden {
+		t.Errorf("a zip of %d entries = %d, %v; want 403", zipLimit+2, w.Code, err)
+	}
+}
+
+// post posts a form to a directory of a View, whose requests dav answers.
+func post(v View, form string, dav http.HandlerFunc) (*httptest.ResponseRecorder, error) {
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest("POST", "/", strings.NewReader(form))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return w, Act(w, r, v, dav)
+}
+
+func TestFormThatFailsIsLeftAfterAWhile(t *testing.T) {
+	asked := 0
+	w, err := post(View{FS: bigDir{}, Name: "/d"}, "do=delete"+strings.Repeat("&name=x", 10*failedLimit), func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		w.WriteHeader(http.StatusForbidden)
+	})
+	if err != nil || asked != failedLimit || !strings.Contains(w.Body.String(), "not tried") {
+		t.Errorf("%d deletions were tried (%v); want %d and a word about it", asked, err, failedLimit)
+	}
+}
+
+func TestFormLeadsBackToItsDirectory(t *testing.T) {
+	for _, c := range []struct{ prefix, name, want string }{
+		{"", "/", "/"},
+		{"", "/a b", "/a%20b/"},
+		{"", "/a/b", "/a/b/"},
+		{"/c=x", "/", "/c=x/"},
+		{"/c=x", "/a", "/c=x/a/"},
+	} {
+		w, err := post(View{FS: bigDir{}, Prefix: c.prefix, Name: c.name}, "do=make&new=n", func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusCreated)
+		})
+		if got := w.Header().Get("Location"); err != nil || got != c.want {
+			t.Errorf("a form of %s%s leads to %q, %v; want %s", c.prefix, c.name, got, err, c.want)
+		}
+	}
+}
 
 func show(t *testing.T, n int, query string) string {
 	t.Helper()

@@ -3,6 +3,8 @@ package browse
 import (
 	"archive/zip"
 	"context"
+	"errors"
+	"fmt"
 	"io/fs"
 	"mime"
 	"net/http"
@@ -14,9 +16,21 @@ import (
 	"keepdav/davfs"
 )
 
+// zipLimit is how many entries a zip file may have: its directory is kept in
+// memory until the end.
+const zipLimit = 100_000
+
 // archive answers with a zip file of the directory. Nothing is compressed: what
 // is worth keeping mostly is already.
 func archive(w http.ResponseWriter, r *http.Request, v View) error {
+	n, err := v.FS.Count(r.Context(), v.Name, zipLimit+1)
+	if n > zipLimit || errors.Is(err, collfs.ErrTooManyEntries) {
+		http.Error(w, fmt.Sprintf("there are more than %d entries here, which is too much for one zip file: use a WebDAV client", zipLimit), http.StatusForbidden)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
 	base := path.Base(v.Name)
 	if v.Name == "/" {
 		base = "keepdav"
@@ -29,7 +43,7 @@ func archive(w http.ResponseWriter, r *http.Request, v View) error {
 		return nil
 	}
 	z := zip.NewWriter(w)
-	err := addDir(r.Context(), z, v.FS, v.Name, base+"/")
+	err = addDir(r.Context(), z, v.FS, v.Name, base+"/")
 	if err == nil {
 		err = z.Close()
 	}
