@@ -35,12 +35,13 @@ func newHasher(giveWay func() bool) *hasher {
 }
 
 // hashJobs sets the hash of each job that has not failed, and the sums of those
-// that have none.
+// that have none. The others are compared: bytes that the disk gives back
+// otherwise than they were written must not get a name that calls them good.
 func (h *hasher) hashJobs(ctx context.Context, jobs []*storeJob) {
 	var lanes []*lane
 	for _, j := range jobs {
 		if j.err == nil {
-			lanes = append(lanes, &lane{job: j, sum: j.sums == nil})
+			lanes = append(lanes, &lane{job: j, known: j.sums != nil})
 		}
 	}
 	if len(lanes) < simdFrom {
@@ -63,11 +64,11 @@ func (h *hasher) hashJobs(ctx context.Context, jobs []*storeJob) {
 
 // A lane is a file on its way through a hash.
 type lane struct {
-	job  *storeJob
-	hash hash.Hash
-	off  uint32
-	sum  bool   // the sums are wanted
-	tail uint32 // sum of the chunk so far
+	job   *storeJob
+	hash  hash.Hash
+	off   uint32
+	known bool   // the sums are known, else they are wanted
+	tail  uint32 // sum of the chunk so far
 }
 
 // run hashes files side by side, one step of each at a time.
@@ -113,12 +114,15 @@ func (l *lane) step(buf []byte) error {
 	}
 	_, _ = l.hash.Write(p) // never fails
 	l.off += uint32(len(p))
-	if l.sum {
-		l.tail = updateSum(l.tail, p)
-		if l.off%ChunkSize == 0 || l.off == l.job.size {
-			l.job.sums = append(l.job.sums, l.tail)
-			l.tail = 0
-		}
+	l.tail = updateSum(l.tail, p)
+	if l.off%ChunkSize != 0 && l.off != l.job.size {
+		return nil
 	}
+	if c := (l.off - 1) / ChunkSize; !l.known {
+		l.job.sums = append(l.job.sums, l.tail)
+	} else if l.tail != l.job.sums[c] {
+		return fmt.Errorf("hash: bytes at %d are not those that were written: %w", c*ChunkSize, ErrCorrupt)
+	}
+	l.tail = 0
 	return nil
 }
