@@ -2,6 +2,7 @@ package dav
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"keepdav/collfs"
+	"keepdav/davfs"
 	"keepdav/keepio"
 )
 
@@ -245,6 +247,39 @@ func TestInfinitePropfindIsBounded(t *testing.T) {
 		}
 	}
 	s.propfind("/home/coll/d/", "Depth: 1", "")
+}
+
+// lateCopy is a file system in which something happens just before a COPY.
+type lateCopy struct {
+	davfs.FileSystem
+	before *func()
+}
+
+func (l lateCopy) Copy(ctx context.Context, src, dst string, o davfs.CopyOptions) (bool, error) {
+	if f := *l.before; f != nil {
+		*l.before = nil
+		f()
+	}
+	return l.FileSystem.Copy(ctx, src, dst, o)
+}
+
+func TestCopyChecksItsSourceAgain(t *testing.T) {
+	var before func()
+	s := newServer(t, func(c *Config) {
+		session := c.Session
+		c.Session = func(r *http.Request) (Session, error) {
+			s, err := session(r)
+			s.FS = lateCopy{s.FS, &before}
+			return s, err
+		}
+	})
+	s.put("/home/coll/f")
+	etag := s.want(200, "HEAD", "/home/coll/f", "", "").Header.Get("ETag")
+	headers := "If-Match: " + etag + "\nDestination: /home/coll/g"
+	s.want(201, "COPY", "/home/coll/f", headers, "")
+	before = func() { s.want(204, "PUT", "/home/coll/f", "", "changed meanwhile") }
+	s.want(412, "COPY", "/home/coll/f", strings.Replace(headers, "/g", "/h", 1), "")
+	s.want(404, "GET", "/home/coll/h", "", "")
 }
 
 func TestInfinitePropfindIsBoundedInDepth(t *testing.T) {

@@ -157,6 +157,10 @@ func (q *request) copyMove() error {
 		o.CheckSrc = srcGuard.check
 		created, err = q.fs.Move(q.ctx, src, dst, o)
 	} else {
+		o.CheckSrc = func(info davfs.Info, ok bool) error {
+			info.ReadOnly = false // it is only read
+			return srcGuard.check(info, ok)
+		}
 		created, err = q.fs.Copy(q.ctx, src, dst, o)
 	}
 	if err != nil {
