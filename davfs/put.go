@@ -193,6 +193,9 @@ func (u *upload) commit(ctx context.Context) (Info, bool, error) {
 	if err := ctx.Err(); err != nil {
 		return Info{}, false, err
 	}
+	if err := u.fs.stillWrites(ctx, s); err != nil {
+		return Info{}, false, err
+	}
 	node, created, err := s.c.Link(u.stage, s.path, collfs.LinkOptions{Attr: u.o.attr, Check: s.check(u.o.Check)})
 	if errors.Is(err, fs.ErrNotExist) { // somebody removed the directory meanwhile
 		dir, _ := splitPath(s.path)
@@ -206,6 +209,16 @@ func (u *upload) commit(ctx context.Context) (Info, bool, error) {
 		return Info{}, false, err
 	}
 	return s.info(), created, nil
+}
+
+// stillWrites makes sure that the user may write to s's collection now: since the
+// body began to come in, hours may have passed, and a share may be taken back.
+func (f *FS) stillWrites(ctx context.Context, s *spot) error {
+	level, err := f.level(ctx, s.uuid)
+	if err == nil && level < collfs.CanWrite {
+		err = collfs.ErrReadOnly
+	}
+	return err
 }
 
 // attr makes the attributes of a new content from those of the old: what says

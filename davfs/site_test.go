@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"strings"
@@ -704,4 +705,65 @@ func TestTransfersIntoItselfByAnotherName(t *testing.T) {
 	r.wantList("/home/p", "c/", "q/")
 	r.wantList("/home/p/q")
 	r.wantList("/home/p/c", "d/")
+}
+
+// revokes is a body at whose end the grant of its sender is gone.
+type revokes struct {
+	io.Reader
+	revoke func()
+}
+
+func (b *revokes) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if b.revoke != nil {
+		b.revoke()
+		b.revoke = nil
+	}
+	return n, err
+}
+
+func TestUploadEndsWithTheGrantThatItBeganUnder(t *testing.T) {
+	r := newRig(t)
+	r.mkdir("/home/c")
+	r.put("/home/c/f", "old")
+	id := r.entry(r.admin.UUID, "c").Collection.UUID
+	bobUser, bob := r.user("bob")
+	name := "/by_id/" + string(id) + "/f"
+	for what, write := range map[string]func(body io.Reader) error{
+		"put": func(body io.Reader) error {
+			up, err := bob.Put(r.ctx, name, davfs.PutOptions{Size: 3})
+			if err != nil {
+				return err
+			}
+			defer up.Abort()
+			if _, err := up.ReadFrom(body); err != nil {
+				return err
+			}
+			_, _, err = up.Commit(r.ctx)
+			return err
+		},
+		"write": func(body io.Reader) error {
+			_, err := bob.WriteAt(r.ctx, name, 0, 3, body, nil)
+			return err
+		},
+	} {
+		r.grant(bobUser.UUID, id, collfs.CanWrite)
+		for {
+			if i, err := bob.Stat(r.ctx, name); err == nil && !i.ReadOnly {
+				break
+			}
+			time.Sleep(20 * time.Millisecond) // what is known of a grant may be a second old
+		}
+		err := write(&revokes{strings.NewReader("new"), func() {
+			r.grant(bobUser.UUID, id, collfs.NoAccess)
+			for {
+				if _, err := bob.Stat(r.ctx, name); errors.Is(err, fs.ErrNotExist) {
+					return
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+		}})
+		wantErr(t, what+" after the grant was revoked", err, collfs.ErrReadOnly)
+		r.want("/home/c/f", "old")
+	}
 }

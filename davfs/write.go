@@ -57,6 +57,9 @@ func (f *FS) writeAt(ctx context.Context, p place, off, n int64, body io.Reader,
 	if err := fill(ctx, stage, body, n); err != nil {
 		return Info{}, err
 	}
+	if err := f.stillWrites(ctx, &s); err != nil {
+		return Info{}, err
+	}
 	s.node, err = s.c.Splice(stage, s.path, off, collfs.SpliceOptions{
 		MaxHole: maxSparse, Attr: dropSums, Check: s.check(check),
 	})
