@@ -18,7 +18,8 @@ type BlockID uint64
 type Block struct {
 	id     BlockID
 	stored atomic.Pointer[storedName]
-	file   atomic.Pointer[blockFile] // the local block file, while there is one
+	naming atomic.Pointer[storedName] // what it is about to be called
+	file   atomic.Pointer[blockFile]  // the local block file, while there is one
 }
 
 // storedName is what a block is called once it is stored.
@@ -44,6 +45,20 @@ func (b *Block) Stored() (hash [16]byte, size uint32, ok bool) {
 		return hash, 0, false
 	}
 	return s.hash, s.size, true
+}
+
+// Name is Stored, but it also tells the name of a block that is just being
+// stored: the store may have it under that name before the handle knows. Whoever
+// looks for blocks of the store that nobody uses asks for this one.
+func (b *Block) Name() (hash [16]byte, size uint32, ok bool) {
+	n := b.naming.Load()
+	if s := b.stored.Load(); s != nil {
+		n = s
+	}
+	if n == nil {
+		return hash, 0, false
+	}
+	return n.hash, n.size, true
 }
 
 // A Segment is a span of a block that is part of a file. A nil Block is a hole

@@ -173,6 +173,11 @@ func (st *storer) store(ctx context.Context, batch []*blockFile) {
 		}
 	}
 	st.hash.hashJobs(ctx, jobs)
+	for _, j := range jobs {
+		if j.err == nil {
+			j.bf.block.naming.Store(&storedName{j.hash, j.size})
+		}
+	}
 	st.eachJob(jobs, func(j *storeJob) error {
 		return st.spool.store.Adopt(ctx, j.bf.path, j.hash, j.size, j.sums)
 	})

@@ -203,7 +203,9 @@ func (k *Keeper) used(ctx context.Context, o CollectOptions) (map[[16]byte]struc
 		if s.Block == nil {
 			return
 		}
-		if hash, _, ok := s.Block.Stored(); ok {
+		// A block that gets its name in the store after this has a newer file than
+		// the look that is under way.
+		if hash, _, ok := s.Block.Name(); ok {
 			used[hash] = struct{}{}
 		}
 	}

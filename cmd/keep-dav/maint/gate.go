@@ -79,7 +79,7 @@ func (g *Gate) watch() (done func()) {
 	}
 }
 
-// closed calls f while no commit is under way. f gets the stored blocks that
+// closed calls f while no commit is under way. f gets the blocks with names that
 // commits have named since watch.
 func (g *Gate) closed(f func(named map[[16]byte]struct{}) error) error {
 	g.pass.Lock()
@@ -87,7 +87,7 @@ func (g *Gate) closed(f func(named map[[16]byte]struct{}) error) error {
 	g.mu.Lock()
 	named := make(map[[16]byte]struct{}, len(g.named))
 	for b := range g.named {
-		if hash, _, ok := b.Stored(); ok {
+		if hash, _, ok := b.Name(); ok {
 			named[hash] = struct{}{}
 		}
 	}

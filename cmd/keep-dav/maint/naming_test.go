@@ -1,0 +1,110 @@
+package maint
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+
+	"github.com/rs/zerolog"
+
+	"keepdav/collfs"
+	"keepdav/collfs/sqlite"
+	"keepdav/keepio"
+	"keepdav/keepio/dirstore"
+)
+
+// lateBlocks are the blocks of a spool that is opened later.
+type lateBlocks struct{ spool **keepio.Spool }
+
+func (l lateBlocks) ByID(id keepio.BlockID) (*keepio.Block, error) { return (*l.spool).ByID(id) }
+func (l lateBlocks) ByHash(hash [16]byte, size uint32) *keepio.Block {
+	return keepio.NewStoredBlock(hash, size)
+}
+
+// newKeeper returns the keeper of a new store. Before it notes names of blocks,
+// which are in the store by then, the store calls onStored.
+func newKeeper(t *testing.T, onStored func(k *Keeper)) *Keeper {
+	t.Helper()
+	dir := t.TempDir()
+	k := &Keeper{TrashDir: filepath.Join(dir, "trash"), Log: zerolog.Nop()}
+	var err error
+	k.Blocks, err = dirstore.Open(dirstore.Config{Dir: filepath.Join(dir, "blocks"), Sums: filepath.Join(dir, "sums"), Trash: k.TrashDir, NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Catalog, err = sqlite.Open(t.Context(), sqlite.Config{Dir: dir, Blocks: lateBlocks{&k.Spool}, NoSync: true, Reserve: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Spool, err = keepio.OpenSpool(keepio.SpoolConfig{
+		Dir: filepath.Join(dir, "open"), Store: k.Blocks, NextID: k.Catalog.NextBlockID, NoSync: true,
+		OnStored: func(ctx context.Context, b []keepio.Stored) error {
+			onStored(k)
+			return k.Catalog.BlockStored(ctx, b)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Gate = NewGate(k.Catalog)
+	k.Files = collfs.NewFS(collfs.Config{Catalog: k.Gate, Spool: k.Spool})
+	t.Cleanup(func() {
+		ctx := context.Background()
+		for _, close := range []func(context.Context) error{k.Files.Close, k.Spool.Close, k.Catalog.Close} {
+			if err := close(ctx); err != nil {
+				t.Error(err)
+			}
+		}
+		_ = k.Blocks.Close()
+	})
+	return k
+}
+
+// Between the moment when a block gets its name in the store and the one when
+// its handle knows it, garbage is collected without any grace.
+func TestABlockThatIsJustBeingNamedIsNoGarbage(t *testing.T) {
+	ctx := t.Context()
+	k := newKeeper(t, func(k *Keeper) {
+		if _, err := k.Collect(t.Context(), CollectOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	user, err := k.Catalog.CreateUser(ctx, "u", "", "", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := k.Files.NewUUID("4zz18")
+	if _, err := k.Gate.Commit(ctx, collfs.Tx{Records: []collfs.RecordOp{{Kind: collfs.CreateCollection, UUID: id, Owner: user.UUID, Name: "c"}}}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := k.Files.Open(ctx, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Release()
+	stage, err := c.NewStage(5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stage.Write(ctx, []byte("bytes")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.Link(stage, "f", collfs.LinkOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Commit(ctx, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Spool.StoreAll(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.OpenRead("f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	p := make([]byte, 5)
+	if _, err := r.ReadAt(ctx, p, 0); err != nil || string(p) != "bytes" {
+		t.Errorf("the file reads %q, %v", p, err)
+	}
+}
