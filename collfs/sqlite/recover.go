@@ -34,7 +34,7 @@ func (s *Store) recover(ctx context.Context) error {
 		return err
 	}
 	s.journal = log
-	kept, err := s.cut(entries)
+	kept, spared, err := s.cut(entries)
 	if err != nil {
 		return err
 	}
@@ -45,6 +45,13 @@ func (s *Store) recover(ctx context.Context) error {
 	}
 	if _, err := s.writer.exec(`DELETE FROM checkpoint WHERE NOT complete`); err != nil {
 		return storageError(err)
+	}
+	for _, x := range spared {
+		_, err := s.writer.exec(`INSERT INTO blockfile (id, committed_end) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET committed_end = max(committed_end, ?2)`,
+			int64(x.Block), x.To)
+		if err != nil {
+			return storageError(err)
+		}
 	}
 	if len(entries) > 0 {
 		if err := s.replay(ctx, kept, entries[len(entries)-1].seq); err != nil {
@@ -96,14 +103,16 @@ func (s *Store) replay(ctx context.Context, entries []*entry, last uint64) error
 	return nil
 }
 
-// cut returns those of entries that can be relied on.
+// cut returns those of entries that can be relied on, and spared, what the others
+// say of block files and is true: an entry that is kept may refer to these bytes
+// without saying so, because another had.
 //
 // A durable commit stands for all commits before it that its records have
 // joined in, for their block files were synced first. The extents of the others
 // are verified. When one is bad, then the records it changes are cut there:
 // this entry and all later ones that change them are dropped, and those that
 // put something into a project that was made by one that is dropped.
-func (s *Store) cut(entries []*entry) ([]*entry, error) {
+func (s *Store) cut(entries []*entry) (kept []*entry, spared []keepio.Extent, err error) {
 	trusted := make([]bool, len(entries))
 	proven := make(map[collfs.UUID]bool)
 	for i := len(entries) - 1; i >= 0; i-- {
@@ -120,7 +129,7 @@ func (s *Store) cut(entries []*entry) ([]*entry, error) {
 	}
 	cut := make(map[collfs.UUID]bool)    // changed by an entry that is dropped
 	unmade := make(map[collfs.UUID]bool) // made by one
-	kept := make([]*entry, 0, len(entries))
+	kept = make([]*entry, 0, len(entries))
 	for i, e := range entries {
 		bad := error(nil)
 		for _, id := range e.members() {
@@ -134,9 +143,8 @@ func (s *Store) cut(entries []*entry) ([]*entry, error) {
 			}
 		}
 		if bad == nil && !trusted[i] {
-			var err error
 			if bad, err = s.verify(e); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 		if bad == nil {
@@ -145,6 +153,17 @@ func (s *Store) cut(entries []*entry) ([]*entry, error) {
 		}
 		s.log.Warn().Err(bad).Uint64("record", e.seq).Time("at", timeOf(e.at)).Strs("of", texts(e.members())).
 			Msg("a commit that was not yet durable when power was lost is dropped")
+		for _, ch := range e.changes {
+			for _, x := range ch.extents {
+				bad, err := s.verifyExtent(x)
+				if err != nil {
+					return nil, nil, err
+				}
+				if bad == nil {
+					spared = append(spared, x)
+				}
+			}
+		}
 		for _, id := range e.members() {
 			cut[id] = true
 		}
@@ -154,7 +173,7 @@ func (s *Store) cut(entries []*entry) ([]*entry, error) {
 			}
 		}
 	}
-	return kept, nil
+	return kept, spared, nil
 }
 
 func texts(ids []collfs.UUID) []string {
@@ -167,25 +186,30 @@ func texts(ids []collfs.UUID) []string {
 
 // verify returns what is bad about the extents of e, if anything.
 func (s *Store) verify(e *entry) (bad, err error) {
-	if s.cfg.VerifyExtent == nil {
-		return nil, nil
-	}
 	for _, ch := range e.changes {
 		for _, x := range ch.extents {
-			var stored bool
-			err := s.writer.row(`SELECT count(*) FROM blockfile WHERE id = ? AND md5 IS NOT NULL AND size >= ?`, int64(x.Block), x.To).Scan(&stored)
-			if err != nil {
-				return nil, storageError(err)
-			}
-			if stored {
-				continue // it was durable before it was stored
-			}
-			if err := s.cfg.VerifyExtent(x); err != nil {
-				return err, nil
+			if bad, err := s.verifyExtent(x); bad != nil || err != nil {
+				return bad, err
 			}
 		}
 	}
 	return nil, nil
+}
+
+// verifyExtent returns what is bad about x, if anything.
+func (s *Store) verifyExtent(x keepio.Extent) (bad, err error) {
+	if s.cfg.VerifyExtent == nil {
+		return nil, nil
+	}
+	var stored bool
+	err = s.writer.row(`SELECT count(*) FROM blockfile WHERE id = ? AND md5 IS NOT NULL AND size >= ?`, int64(x.Block), x.To).Scan(&stored)
+	if err != nil {
+		return nil, storageError(err)
+	}
+	if stored {
+		return nil, nil // it was durable before it was stored
+	}
+	return s.cfg.VerifyExtent(x), nil
 }
 
 // syncRecovered makes durable what entries rely on in block files: the process
