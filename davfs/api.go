@@ -110,6 +110,9 @@ type FileSystem interface {
 	// Where tells the collection and path of a name that need not exist; its
 	// parent must (else ErrNoParent). It is the key for locks: see Info.
 	Where(ctx context.Context, name string) (collection collfs.UUID, path string, err error)
+	// Owner tells the project or home that a collection or project lies in, "" if
+	// there is none: what Where tells leads upwards the same way for all users.
+	Owner(ctx context.Context, id collfs.UUID) (collfs.UUID, error)
 	List(ctx context.Context, name string) (Listing, error)
 	// Count counts the members of a tree, name itself included, up to limit.
 	Count(ctx context.Context, name string, limit int) (int, error)

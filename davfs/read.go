@@ -3,6 +3,7 @@ package davfs
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 
@@ -106,6 +107,18 @@ func (f *FS) Where(ctx context.Context, name string) (collfs.UUID, string, error
 		return key, inside, pathError("lookup", name, err)
 	}
 	return "", name, nil
+}
+
+// Owner implements FileSystem.
+func (f *FS) Owner(ctx context.Context, id collfs.UUID) (collfs.UUID, error) {
+	e, err := f.site.conf.Folders.Entry(ctx, id)
+	if errors.Is(err, fs.ErrNotExist) || isUser(id) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return ownerOf(e), nil
 }
 
 // Open implements FileSystem.

@@ -31,6 +31,10 @@ func (s *subFS) Where(ctx context.Context, name string) (collfs.UUID, string, er
 	return s.fs.Where(ctx, s.name(name))
 }
 
+func (s *subFS) Owner(ctx context.Context, id collfs.UUID) (collfs.UUID, error) {
+	return s.fs.Owner(ctx, id)
+}
+
 func (s *subFS) List(ctx context.Context, name string) (davfs.Listing, error) {
 	return s.fs.List(ctx, s.name(name))
 }

@@ -55,6 +55,8 @@ func (t *tree) Where(_ context.Context, name string) (collfs.UUID, string, error
 	return "kdav0-4zz18-000000000000000", strings.TrimPrefix(name, "/"), nil
 }
 
+func (t *tree) Owner(context.Context, collfs.UUID) (collfs.UUID, error) { return "", nil }
+
 type listing struct{ infos []davfs.Info }
 
 func (l *listing) Next(p []davfs.Info) (int, error) {

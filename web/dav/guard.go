@@ -2,6 +2,7 @@ package dav
 
 import (
 	"errors"
+	"io/fs"
 
 	"keepdav/collfs"
 	"keepdav/davfs"
@@ -41,12 +42,25 @@ func (q *request) newGuard(name string, touch Touch, info davfs.Info, exists boo
 	return g, nil
 }
 
-// lookAbove finds what is above the tree of p, for locks on projects.
+// lookAbove finds the projects that the tree of p lies in, for locks on them. The
+// way up is that of the records: another user may know p by a name that does not
+// lead through its projects.
 func (q *request) lookAbove(p *LockPlace) error {
-	for name := parentOf(p.rootName()); name != "/" && p.Above == nil; name = parentOf(p.rootName()) {
-		above, err := q.place(name)
+	for p.Above == nil && p.Tree != "" {
+		owner, err := q.fs.Owner(q.ctx, collfs.UUID(p.Tree))
 		if err != nil {
 			return err
+		}
+		if owner == "" {
+			return nil
+		}
+		name := parentOf(p.rootName())
+		above, err := q.place(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err != nil || above.Tree != string(owner) || above.Path != "/" {
+			above = LockPlace{Tree: string(owner), Path: "/", Name: "/by_id/" + string(owner)}
 		}
 		p.Above = &above
 		p = &above
@@ -131,6 +145,9 @@ func (q *request) prepareIf(own string) error {
 		}
 		var err error
 		s.place, err = q.place(p)
+		if l := q.h.conf.Locks; err == nil && l != nil && l.Wide() {
+			err = q.lookAbove(&s.place)
+		}
 		s.known = err == nil
 		q.tags[p] = s
 	}

@@ -373,3 +373,18 @@ func BenchmarkRequireAmongManyLocks(b *testing.B) {
 		}
 	}
 }
+
+// The tree in memory has no projects, so this one runs on the site only.
+func locksOnProjectsHoldByEveryName(t *testing.T) {
+	s := newServer(t)
+	bob := s.as("bob", "")
+	tok := s.lock(200, "/home/", "Depth: infinity", exclusiveXML)
+	bob.want(423, "PUT", "/shared/x/f", "", "bob's")
+	bob.want(423, "LOCK", "/shared/x/f", "", exclusiveXML)
+	s.want(201, "PUT", "/home/coll/f", "If: (<"+tok+">)", "ann's")
+	s.want(204, "UNLOCK", "/home/", "Lock-Token: <"+tok+">", "")
+	held := bob.lock(201, "/shared/x/g", "", exclusiveXML)
+	s.want(423, "LOCK", "/home/", "Depth: infinity", exclusiveXML)
+	bob.want(204, "UNLOCK", "/shared/x/g", "Lock-Token: <"+held+">", "")
+	s.lock(200, "/home/", "Depth: infinity", exclusiveXML)
+}

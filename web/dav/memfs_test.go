@@ -127,6 +127,8 @@ func (m memFS) Stat(_ context.Context, name string) (davfs.Info, error) {
 	return i, nil
 }
 
+func (m memFS) Owner(context.Context, collfs.UUID) (collfs.UUID, error) { return "", nil }
+
 func (m memFS) Where(_ context.Context, name string) (collfs.UUID, string, error) {
 	p, in, err := m.locate(name)
 	if err != nil {

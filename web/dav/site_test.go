@@ -22,7 +22,7 @@ import (
 var onTheSite = []func(*testing.T){
 	TestPutSaysWhetherItCreated, TestPutHonoursPreconditions, TestPutOfAPartKeepsTheRest, TestPatchUpdatesInPlace,
 	TestMoveOverwritesUnlessToldNotTo, TestDestinationOfAnotherHostIsOurs, TestDestinationOutsideThePrefixIsRefused, TestDepthIsReadWithoutCase,
-	TestInfinitePropfindIsBounded, TestCopyChecksItsSourceAgain, TestLockTokenIsAURI, TestMoveOfALockedSourceNeedsOnlyItsToken, TestLockDiesWithItsFile,
+	TestInfinitePropfindIsBounded, TestCopyChecksItsSourceAgain, locksOnProjectsHoldByEveryName, TestLockTokenIsAURI, TestMoveOfALockedSourceNeedsOnlyItsToken, TestLockDiesWithItsFile,
 	TestDirectoryWithALockedMemberStays, TestSharedLocks, TestLockWithoutAParentIsAConflict, TestLockTimeoutIsClamped,
 	TestUnlockElsewhereIsAConflict, TestLockDiscoveryShowsLocks, TestCopyIntoItselfIsRefusedAtOnce, TestFileIsNoDirectory,
 	TestExpectContinueIsNotGivenToTheRefused, TestRefusedBodyIsDrained, TestHostileRequests, TestUnknownMethodsAreNamedTheKnown,
