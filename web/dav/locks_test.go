@@ -388,3 +388,23 @@ func locksOnProjectsHoldByEveryName(t *testing.T) {
 	bob.want(204, "UNLOCK", "/shared/x/g", "Lock-Token: <"+held+">", "")
 	s.lock(200, "/home/", "Depth: infinity", exclusiveXML)
 }
+
+// A request to the deepest of places that names its lock as often as a header
+// has room for has to be cheap: it holds up everybody else.
+func BenchmarkTokenCoversDeepPlace(b *testing.B) {
+	m, err := NewLocks(b.Context(), LockConfig{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := LockPlace{Tree: memUUID, Path: strings.Repeat("/d", 8<<10)}
+	l, err := m.Acquire(b.Context(), Lock{Place: LockPlace{Tree: memUUID, Path: "/d"}, User: "ann", Infinite: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if !m.TokenCovers(l.Token, p) || m.Require("ann", []string{l.Token}, p, TouchSelf) != nil {
+			b.Fatal("the lock does not hold")
+		}
+	}
+}

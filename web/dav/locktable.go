@@ -10,12 +10,19 @@ import (
 
 // coversLocked reports whether e covers p. m.mu must be held.
 func (m *Locks) coversLocked(e *lockEntry, p LockPlace) bool {
-	found := false
-	m.coveringLocked(p, func(c *lockEntry) bool {
-		found = c == e
-		return !found
-	})
-	return found
+	if m.tokens[e.Token] != e || !e.Expires.After(time.Now()) {
+		return false
+	}
+	at := e.Place
+	if at.Tree == p.Tree && (at.Path == p.Path || e.Infinite && within(p.Path, at.Path)) {
+		return true
+	}
+	for a := p.Above; a != nil && e.Infinite; a = a.Above {
+		if at.Tree == a.Tree && within(a.Path, at.Path) {
+			return true
+		}
+	}
+	return false
 }
 
 // coveringLocked calls f for each live lock that covers p: those on p, and those
@@ -25,8 +32,8 @@ func (m *Locks) coveringLocked(p LockPlace, f func(*lockEntry) bool) {
 		return
 	}
 	now := time.Now()
-	visit := func(tree, path string, self bool) bool {
-		es, _ := m.places.Get(placeKey(tree, path))
+	visit := func(key string, self bool) bool {
+		es, _ := m.places.Get(key)
 		for _, e := range es {
 			if (self || e.Infinite) && e.Expires.After(now) && !f(e) {
 				return false
@@ -35,14 +42,16 @@ func (m *Locks) coveringLocked(p LockPlace, f func(*lockEntry) bool) {
 		return true
 	}
 	chain := func(tree, path string, self bool) bool {
+		key := placeKey(tree, path)
+		root := len(tree) + len("\x00/")
 		for {
-			if !visit(tree, path, self) {
+			if !visit(key, self) {
 				return false
 			}
-			if path == "/" {
+			if len(key) == root {
 				return true
 			}
-			path, self = parentOf(path), false
+			key, self = key[:strings.LastIndexByte(key[:len(key)-1], '/')+1], false
 		}
 	}
 	more := chain(p.Tree, p.Path, true)
