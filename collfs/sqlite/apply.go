@@ -472,11 +472,7 @@ func (s *Store) checkpointLocked(ctx context.Context, mode string) error {
 	case err != nil:
 		err = storageError(err)
 		if errors.Is(err, keepio.ErrUnavailable) && isIOError(err) {
-			// After a failed sync nobody knows what is on disk: the journal is kept
-			// until another process has read what is.
-			s.mu.Lock()
-			s.broken = fmt.Errorf("database: %w", err)
-			s.mu.Unlock()
+			s.distrust(err)
 		}
 		return err
 	case busy != 0 || log != done:

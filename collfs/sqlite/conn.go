@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"keepdav/keepio"
 )
 
 // A writer is the one connection that writes. It prepares each statement once.
@@ -131,14 +133,43 @@ func (s *Store) write(ctx context.Context, fn func(w *writer) error) error {
 	if s.writer == nil {
 		return fmt.Errorf("store: %w", sql.ErrConnDone)
 	}
+	if err := s.untrusted(); err != nil {
+		return err
+	}
 	err := s.writer.durably(func() error { return fn(s.writer) })
 	if s.reserve.relieve(err) {
 		err = s.writer.durably(func() error { return fn(s.writer) })
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		s.tidyLocked()
+	case isSyncError(err):
+		s.distrust(err)
 	}
 	return err
+}
+
+// distrust notes that a sync of SQLite's files has failed. Nobody knows what of
+// them is on disk then, and what is synced later may lie behind a part that is not:
+// nothing is called durable any more, and the journal is kept, until another
+// process has read what there is.
+func (s *Store) distrust(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken == nil {
+		s.broken = fmt.Errorf("database: %w", err)
+		s.log.Error().Err(err).Msg("the database could not be synced: restart the server when the disk works again")
+	}
+}
+
+// untrusted returns why the database is not trusted; nil if it is.
+func (s *Store) untrusted() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", keepio.ErrUnavailable, s.broken)
 }
 
 // maxIdle bounds how many connections that only read are kept open.

@@ -79,7 +79,7 @@ type Store struct {
 	applied   uint64        // last entry in the database
 	progress  chan struct{} // closed and replaced when applied grows or applyErr changes
 	applyErr  error         // why the applier doesn't get on; nil: it does
-	broken    error         // why the journal isn't deleted any more; sticky
+	broken    error         // why the database isn't trusted any more, see distrust; sticky
 	urgent    bool          // somebody waits for the applier
 	eventSeq  int64
 	closing   bool

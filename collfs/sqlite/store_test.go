@@ -148,3 +148,26 @@ func TestTokensStandForActiveUsers(t *testing.T) {
 		t.Errorf("LookupToken of an expired token = %v; want fs.ErrNotExist", err)
 	}
 }
+
+// What says that a block file may go, or that a token was revoked, is not to be
+// believed when SQLite's log may have a hole before it.
+func TestNothingIsCalledDurableAfterAFailedSyncOfTheDatabase(t *testing.T) {
+	s := openStore(t, Config{})
+	home := newUser(t, s, "ann", false)
+	id := newCollection(t, s, home, "data")
+	s.distrust(errors.New("sync failed"))
+	if err := s.BlockStored(t.Context(), []keepio.Stored{{ID: 1, Size: 1}}); !errors.Is(err, keepio.ErrUnavailable) {
+		t.Errorf("BlockStored = %v", err)
+	}
+	if err := s.Ready(); err == nil {
+		t.Error("Ready = nil")
+	}
+	commit(t, s, id, mkdir("d")...) // the journal is another file
+	if err := s.Close(t.Context()); err == nil {
+		t.Error("Close = nil")
+	}
+	s = openStore(t, Config{Dir: s.Dir()})
+	if rec, err := s.Record(t.Context(), id); err != nil || rec.Revision != 1 {
+		t.Errorf("Record = %+v, %v after a restart", rec, err)
+	}
+}

@@ -71,6 +71,12 @@ func isIOError(err error) bool {
 	return errors.As(err, &e) && e.Code()&0xff == lib.SQLITE_IOERR
 }
 
+// isSyncError reports whether SQLite failed to sync.
+func isSyncError(err error) bool {
+	var e *driver.Error
+	return errors.As(err, &e) && (e.Code() == lib.SQLITE_IOERR_FSYNC || e.Code() == lib.SQLITE_IOERR_DIR_FSYNC)
+}
+
 // noRows makes the lack of a record known as such.
 func noRows(err error, id collfs.UUID) error {
 	if errors.Is(err, sql.ErrNoRows) {
