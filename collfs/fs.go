@@ -259,12 +259,24 @@ func (f *FS) Close(ctx context.Context) error {
 
 // Loaded returns the collections that are loaded now, pinned: call done when
 // finished with them.
-func (f *FS) Loaded() (cs []*Collection, done func()) {
+func (f *FS) Loaded() (cs []*Collection, done func()) { return f.pinAll(false) }
+
+// pinAll is Loaded that can wait for those that are just being loaded, too.
+func (f *FS) pinAll(wait bool) (cs []*Collection, done func()) {
+	var loading []*slot
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	for _, s := range f.loaded {
 		if s.c != nil {
 			s.c.pins.Add(1)
+			cs = append(cs, s.c)
+		} else if wait {
+			s.pins++
+			loading = append(loading, s)
+		}
+	}
+	f.mu.Unlock()
+	for _, s := range loading {
+		if <-s.ready; s.c != nil {
 			cs = append(cs, s.c)
 		}
 	}

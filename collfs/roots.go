@@ -21,7 +21,8 @@ type Roots interface {
 // handles, of readers and of staged uploads. What is committed to a collection
 // that isn't loaded is not among them.
 func (f *FS) Held(visit func(id UUID, s keepio.Segment)) {
-	cs, done := f.Loaded()
+	// What one that is being loaded has read may be gone from the catalog by now.
+	cs, done := f.pinAll(true)
 	defer done()
 	for _, c := range cs {
 		c.held(func(s keepio.Segment) {
