@@ -108,13 +108,18 @@ func (c *controlServer) stop(ctx context.Context) {
 	os.Remove(c.path)
 }
 
-// listenUnix listens on path. The name of a socket may have some 100 bytes only;
-// a longer path is reached through the directory's descriptor.
+// listenUnix listens on path, for the owner only. The name of a socket may have
+// some 100 bytes only; a longer path is reached through the directory's descriptor.
 func listenUnix(path string) (net.Listener, error) {
-	old := syscall.Umask(0o177)
-	defer syscall.Umask(old)
+	// The socket has its mode before it has a name. A umask would do too, but
+	// it is that of all threads, and others make directories meanwhile.
+	conf := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		cerr := c.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) })
+		return errors.Join(err, cerr)
+	}}
 	return withShortPath(path, func(short string) (net.Listener, error) {
-		l, err := net.Listen("unix", short)
+		l, err := conf.Listen(context.Background(), "unix", short)
 		if err != nil {
 			return nil, err
 		}
