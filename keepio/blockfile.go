@@ -289,7 +289,8 @@ func (bf *blockFile) dropLocked() {
 func (bf *blockFile) abort(start uint32) {
 	bf.mu.Lock()
 	defer bf.mu.Unlock()
-	if bf.frozen > start || bf.attempts > 0 || (bf.state != fileOpen && bf.state != fileSealed) || len(bf.writes) > 0 {
+	// One that is just being copied, because its sync failed, is left as it is.
+	if bf.frozen > start || bf.attempts > 0 || bf.unsyncable || (bf.state != fileOpen && bf.state != fileSealed) || len(bf.writes) > 0 {
 		return
 	}
 	if start == 0 {

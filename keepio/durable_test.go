@@ -108,6 +108,45 @@ func TestAFileWhoseSyncFailedIsReplacedAndNeverSyncedAgain(t *testing.T) {
 	}
 }
 
+// An upload is given up while the file that it shares with one before it is being
+// copied, because its sync failed.
+func TestAnAbortDoesNotDisturbTheReplacementOfAFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := openModel(t, nil)
+		p := m.NewPacker("c")
+		st := p.NewStream()
+		data := randomBytes(ChunkSize + 100)
+		segs := mustAppend(t, st, data)
+		st.Close()
+		extents := mustFreeze(t, m.Spool, segs)
+		st = p.NewStream()
+		if more := mustAppend(t, st, randomBytes(5*ChunkSize)); more[0].Block != segs[0].Block {
+			t.Fatal("the second stream does not go on in the block of the first")
+		}
+		failSyncs(m.files, 1)
+		m.files.mu.Lock()
+		m.files.lazy = 10 * time.Millisecond
+		m.files.mu.Unlock()
+		synced := make(chan error)
+		go func() { synced <- m.Sync(context.Background(), blocksOf(segs)) }()
+		time.Sleep(25 * time.Millisecond) // two chunks are copied
+		st.Abort()
+		if err := <-synced; err != nil {
+			t.Errorf("Sync = %v", err)
+		}
+		after := openMemSpool(t, m.files.cutPower(), m, nil)
+		defer after.Close(context.Background())
+		for _, e := range extents {
+			if err := after.VerifyExtent(e); err != nil {
+				t.Errorf("after a loss of power: %v", err)
+			}
+		}
+		if got := readSegments(t, m.Spool, segs); !bytes.Equal(got, data) {
+			t.Error("the copy has other bytes")
+		}
+	})
+}
+
 func TestBytesLostByAFailedSyncAreNeverCalledDurable(t *testing.T) {
 	m := openModel(t, nil)
 	segs := mustAppend(t, m.NewPacker("c"), randomBytes(2*ChunkSize))
