@@ -36,7 +36,15 @@ func (q *request) lock() error {
 	if li == nil {
 		return q.refreshLock(g, info, exists)
 	}
-	if exists && info.ReadOnly {
+	if !exists {
+		// Who may make nothing here must not keep others from it, even for the
+		// moment until that turns out.
+		if info, err := q.fs.Stat(q.ctx, parentOf(q.path.Name)); err != nil {
+			return noParent(err)
+		} else if info.ReadOnly {
+			return collfs.ErrReadOnly
+		}
+	} else if info.ReadOnly {
 		return collfs.ErrReadOnly
 	}
 	// A lock needs no token of the locks that are there: either they are

@@ -223,6 +223,24 @@ func (s *memLocks) Remove(_ context.Context, token string) error {
 	return s.fail
 }
 
+// never is a LockStore that no lock may come to.
+type never struct {
+	memLocks
+	t *testing.T
+}
+
+func (n *never) Put(_ context.Context, l Lock) error {
+	n.t.Errorf("a lock on %s was granted for a moment", l.Place.Name)
+	return nil
+}
+
+func TestReaderHoldsNoLockForAMoment(t *testing.T) {
+	s := newServer(t, func(c *Config) { c.Locks.conf.Store = &never{t: t} })
+	s.tree.readOnly = true
+	s.want(403, "LOCK", "/home/coll/new", "", exclusiveXML)
+	s.want(409, "LOCK", "/home/coll/none/new", "", exclusiveXML)
+}
+
 func TestLocksSurviveRestartUntilTheyExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &memLocks{m: map[string]Lock{}}
