@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -403,7 +404,7 @@ func TestQuirksKnowTheClients(t *testing.T) {
 }
 
 func TestWindowsNamesMapThereAndBack(t *testing.T) {
-	for _, name := range []string{"plain.txt", "é", "a:b", `a<>:"|?*\b`, "trailing.", "trailing ", "dots..", "\x01\x1f", "CON", "con.txt", "Com1.x", "LPT9", "bad\xff\xfeutf8", "nul", " ", ".", "x\x7f"} {
+	for _, name := range []string{"plain.txt", "é", "a:b", `a<>:"|?*\b`, "trailing.", "trailing ", "dots..", "\x01\x1f", "CON", "con.txt", "Com1.x", "LPT9", "bad\xff\xfeutf8", "nul", " ", "...", "x\x7f"} {
 		m := toWindowsName(name)
 		if needsWindowsMapping(m) {
 			t.Errorf("toWindowsName(%q) = %q, which Windows does not allow", name, m)
@@ -417,11 +418,19 @@ func TestWindowsNamesMapThereAndBack(t *testing.T) {
 	}
 }
 
+func TestMappedNamesAreNoPaths(t *testing.T) {
+	for _, in := range []string{"/a/\uf0ae\uf0ae/b", "/a/.\uf029/b", "/a/\uf029/b", "/a\uf0afb", "/a\uf080b"} {
+		if out := fromWindowsPath(in); strings.Contains(out, "\x00") || strings.Count(out, "/") != strings.Count(in, "/") || path.Clean(out) != out {
+			t.Errorf("%q becomes %q", in, out)
+		}
+	}
+}
+
 func FuzzWindowsNames(f *testing.F) {
 	f.Add("a:b.")
 	f.Add("COM1")
 	f.Fuzz(func(t *testing.T, name string) {
-		if name == "" || strings.Contains(name, "/") || strings.Contains(name, "\x00") || hasPUA(name) {
+		if name == "" || name == "." || name == ".." || strings.Contains(name, "/") || strings.Contains(name, "\x00") || hasPUA(name) {
 			return
 		}
 		m := toWindowsName(name)

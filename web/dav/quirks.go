@@ -1,6 +1,7 @@
 package dav
 
 import (
+	"bytes"
 	"strings"
 	"unicode/utf8"
 )
@@ -136,11 +137,11 @@ func fromWindowsPath(p string) string {
 		switch {
 		case r == puaSpace && atEnd:
 			b = append(b, ' ')
-		case r == puaDot && atEnd:
+		case r == puaDot && atEnd && !dots(b):
 			b = append(b, '.')
 		case r > puaBase && r < puaBase+0x80 && windowsForbidden(byte(r-puaBase)):
 			b = append(b, byte(r-puaBase))
-		case r >= puaBase+0x80 && r < puaBase+0x100:
+		case r >= puaBase+0x80 && r < puaBase+0x100 && isAlnum(byte(r-puaBase-0x80)): // the end of a device's name
 			b = append(b, byte(r-puaBase-0x80))
 		case r >= puaBase+0x180 && r < puaBase+0x200:
 			b = append(b, byte(r-puaBase-0x100))
@@ -150,6 +151,17 @@ func fromWindowsPath(p string) string {
 		i += n
 	}
 	return string(b)
+}
+
+// dots reports whether a path ends in a segment that another dot would make one
+// of those which paths no longer have: "." or "..".
+func dots(b []byte) bool {
+	s := b[bytes.LastIndexByte(b, '/')+1:]
+	return len(s) == 0 || string(s) == "."
+}
+
+func isAlnum(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
 func hasPUA(p string) bool {
