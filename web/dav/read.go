@@ -61,6 +61,7 @@ func (q *request) get() error {
 	ctype := davfs.ContentType(info.Name)
 	hd.Set("Content-Type", ctype)
 	hd.Set("X-Content-Type-Options", "nosniff")
+	hd.Set("Cross-Origin-Resource-Policy", "same-origin") // no page elsewhere runs or shows it with its reader's rights
 	hd.Set("Accept-Ranges", "bytes")
 	if scriptable(ctype) {
 		hd.Set("Content-Security-Policy", "sandbox")

@@ -81,6 +81,9 @@ func TestHeadersOfAFile(t *testing.T) {
 		if script := strings.HasSuffix(p, "html") || strings.HasSuffix(p, "svg"); script != (a.Header.Get("Content-Security-Policy") == "sandbox") {
 			t.Errorf("%s: Content-Security-Policy %q", p, a.Header.Get("Content-Security-Policy"))
 		}
+		if got := a.Header.Get("Cross-Origin-Resource-Policy"); got != "same-origin" {
+			t.Errorf("%s: Cross-Origin-Resource-Policy %q", p, got)
+		}
 	}
 	if a := s.want(304, "GET", "/home/coll/none", "If-Modified-Since: Sun, 01 Mar 2026 12:00:00 GMT", ""); a.Header.Get("ETag") == "" {
 		t.Error("304 without an ETag")
