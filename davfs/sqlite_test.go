@@ -49,6 +49,8 @@ func TestOnSQLite(t *testing.T) {
 		"WebDAVFileWritesInPlace":                         TestWebDAVFileWritesInPlace,
 		"TreeIsAValidIOFS":                                TestTreeIsAValidIOFS,
 		"SiteIsAPlainTree":                                TestSiteIsAPlainTree,
+		"ReaderChangesNothingByAnyName":                   TestReaderChangesNothingByAnyName,
+		"UploadEndsWithTheGrantThatItBeganUnder":          TestUploadEndsWithTheGrantThatItBeganUnder,
 	} {
 		t.Run(name, test)
 	}
