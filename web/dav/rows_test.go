@@ -249,6 +249,28 @@ func TestInfinitePropfindIsBounded(t *testing.T) {
 	s.propfind("/home/coll/d/", "Depth: 1", "")
 }
 
+func TestPartHasAsManyBytesAsItsRange(t *testing.T) {
+	s := newServer(t)
+	s.put("/home/coll/f")
+	old := s.want(200, "GET", "/home/coll/f", "", "").text
+	for _, body := range []string{"ab", "abcd", "abc" + strings.Repeat("x", 1<<20)} {
+		chunked := struct{ io.Reader }{strings.NewReader(body)}
+		if a := s.doBody("PUT", "/home/coll/f", "Content-Range: bytes 0-2/*", chunked); a.StatusCode != 400 {
+			t.Errorf("%d bytes for a range of three = %d; want 400", len(body), a.StatusCode)
+		}
+	}
+	if got := s.want(200, "GET", "/home/coll/f", "", "").text; got != old {
+		t.Errorf("the file has become %q", got)
+	}
+	s.do("PUT", "/home/coll/f", "", "0123456789")
+	if a := s.doBody("PUT", "/home/coll/f", "Content-Range: bytes 2-4/*", struct{ io.Reader }{strings.NewReader("abc")}); a.StatusCode != 204 {
+		t.Errorf("three bytes in chunks for a range of three = %d; want 204", a.StatusCode)
+	}
+	if got := s.want(200, "GET", "/home/coll/f", "", "").text; got != "01abc56789" {
+		t.Errorf("the file has become %q", got)
+	}
+}
+
 // lateCopy is a file system in which something happens just before a COPY.
 type lateCopy struct {
 	davfs.FileSystem

@@ -234,9 +234,14 @@ func (q *request) writePart(g *guard, info davfs.Info, pw PartWrite) error {
 			return fail(http.StatusRequestedRangeNotSatisfiable, errUnsatisfiable)
 		}
 	}
+	body := q.body()
+	whole := exactBody{r: body, left: n}
 	check := func(cur davfs.Info, ok bool) error {
 		if !ok {
 			return fs.ErrNotExist
+		}
+		if whole.err != nil {
+			return whole.err
 		}
 		if pw.Suffix && cur.Size != info.Size {
 			return collfs.ErrCondition // "the last n bytes" are others now
@@ -246,8 +251,7 @@ func (q *request) writePart(g *guard, info davfs.Info, pw PartWrite) error {
 	if err := q.roomFor(n); err != nil {
 		return err
 	}
-	body := q.body()
-	now, err := q.fs.WriteAt(q.ctx, q.path.Name, off, n, body, check)
+	now, err := q.fs.WriteAt(q.ctx, q.path.Name, off, n, &whole, check)
 	body.done()
 	if body.err != nil {
 		return body.failure()
@@ -259,3 +263,33 @@ func (q *request) writePart(g *guard, info davfs.Info, pw PartWrite) error {
 	q.created(false)
 	return nil
 }
+
+// An exactBody is a body that ends after so many bytes. Whoever reads as many
+// learns from the read of the last whether the client agrees, before anything is
+// changed; one who does not look at that error finds it in err.
+type exactBody struct {
+	r    io.Reader
+	left int64
+	err  error
+}
+
+func (b *exactBody) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p[:min(int64(len(p)), max(b.left, 1))])
+	had := b.left
+	b.left -= int64(n)
+	if had > 0 && b.left == 0 && err == nil {
+		var one [1]byte
+		_, err = io.ReadFull(b.r, one[:])
+		if err == nil {
+			err = errLongBody
+		}
+	} else if b.left < 0 {
+		err = errLongBody
+	}
+	if err != nil && err != io.EOF {
+		b.err = err
+	}
+	return n, err
+}
+
+var errLongBody = fmt.Errorf("%w: it is longer than its range", collfs.ErrShortBody)
