@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"regexp"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -345,7 +346,7 @@ func (h *Handler) log(w *response, r *http.Request, id string, client netip.Addr
 		e = e.Str("kind", w.kind)
 	}
 	if w.err != nil {
-		e = e.Err(w.err)
+		e = e.Str(zerolog.ErrorFieldName, withoutTokens(w.err.Error()))
 	}
 	if aborted {
 		e = e.Bool("aborted", true)
@@ -370,8 +371,19 @@ func logPath(r *http.Request) string {
 	if strings.HasPrefix(p, "/c=") {
 		if prefix, token := shortForm(p); token != "" {
 			id, _, _ := strings.Cut(prefix[1:], "/")
-			return "/" + id + "/t=…" + strings.TrimPrefix(p, prefix)
+			p = "/" + id + "/t=…" + strings.TrimPrefix(p, prefix)
 		}
 	}
-	return p
+	return withoutTokens(p)
+}
+
+var tokenForm = regexp.MustCompile(`(v2/[0-9a-z]{5}-gj3su-[0-9a-z]{15}/)[^/\s"]+`)
+
+// withoutTokens is text without the secrets of tokens: people put them in
+// places where nobody looks for them.
+func withoutTokens(text string) string {
+	if !strings.Contains(text, "-gj3su-") {
+		return text
+	}
+	return tokenForm.ReplaceAllString(text, "${1}…")
 }

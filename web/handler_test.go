@@ -459,6 +459,17 @@ func TestBodiesThatNeverEndDoNotHoldConnections(t *testing.T) {
 	}
 }
 
+func TestTokensInOddPlacesAreNotLogged(t *testing.T) {
+	s := newSite(t, nil)
+	for _, path := range []string{"//c=x/t=" + rootToken + "/f", "/c=x//t=" + rootToken + "/f", "/home/" + rootToken, "/c=x/t=" + rootToken + "/f"} {
+		s.do(t, "GET", path, "")
+		s.do(t, "DELETE", path, "", "Authorization", "")
+	}
+	if log := s.logged(); strings.Contains(log, "/secret") || !strings.Contains(log, "v2/kdav0-gj3su-000000000000000/…") {
+		t.Errorf("the log has the secret of a token:\n%s", log)
+	}
+}
+
 // deadlines is a connection that remembers the last read deadline.
 type deadlines struct {
 	http.ResponseWriter
