@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"sync"
 	"time"
 
 	"keepdav/collfs"
@@ -40,6 +41,37 @@ type metaProjectJSON struct {
 	CreatedAt  time.Time   `json:"created_at"`
 	ModifiedAt time.Time   `json:"modified_at"`
 	TrashAt    *time.Time  `json:"trash_at"`
+}
+
+// The manifest of a collection of largeRecord files takes megabytes, several times
+// over while it is made. maxLarge of them are in memory at once, until they are
+// sent; others wait.
+const (
+	largeRecord = 10_000
+	maxLarge    = 4
+)
+
+// metaSlot waits until the hidden file of p may be made. The caller must call done
+// when it has let go of it.
+func (f *FS) metaSlot(ctx context.Context, p place) (done func(), err error) {
+	if p.isMetaOfProject() {
+		return func() {}, nil
+	}
+	c, err := f.open(ctx, &p)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.Record(ctx)
+	c.Release()
+	if err != nil || r.Files < largeRecord {
+		return func() {}, err
+	}
+	select {
+	case f.site.large <- struct{}{}:
+		return sync.OnceFunc(func() { <-f.site.large }), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // metaFile makes the hidden file that shows a record: its JSON and a newline.

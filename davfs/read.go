@@ -25,6 +25,11 @@ func (f *FS) stat(ctx context.Context, p place) (Info, error) {
 	case atProject:
 		return f.projectInfo(ctx, p)
 	case atMetaFile:
+		done, err := f.metaSlot(ctx, p)
+		if err != nil {
+			return Info{}, err
+		}
+		defer done()
 		data, i, err := f.metaFile(ctx, p)
 		i.Size = int64(len(data))
 		return i, err
@@ -137,11 +142,18 @@ func (f *FS) Open(ctx context.Context, name string) (File, error) {
 func (f *FS) openFile(ctx context.Context, p place) (File, error) {
 	switch p.kind {
 	case atMetaFile:
-		data, i, err := f.metaFile(ctx, p)
+		done, err := f.metaSlot(ctx, p)
 		if err != nil {
 			return nil, err
 		}
-		return newBytesFile(i, data), nil
+		data, i, err := f.metaFile(ctx, p)
+		if err != nil {
+			done()
+			return nil, err
+		}
+		file := newBytesFile(i, data)
+		file.done = done
+		return file, nil
 	case atNothing:
 		return f.openSide(ctx, p.project, p.base)
 	case atCollection:
@@ -184,15 +196,22 @@ func (o *openFile) WriteRange(ctx context.Context, w io.Writer, off, n int64) (i
 type bytesFile struct {
 	*bytes.Reader
 	info Info
+	done func() // if set, called by Close
 }
 
 func newBytesFile(i Info, data []byte) *bytesFile {
 	i.Size = int64(len(data))
-	return &bytesFile{bytes.NewReader(data), i}
+	return &bytesFile{Reader: bytes.NewReader(data), info: i}
 }
 
-func (b *bytesFile) Info() Info   { return b.info }
-func (b *bytesFile) Close() error { return nil }
+func (b *bytesFile) Info() Info { return b.info }
+
+func (b *bytesFile) Close() error {
+	if b.done != nil {
+		b.done()
+	}
+	return nil
+}
 
 func (b *bytesFile) WriteRange(_ context.Context, w io.Writer, off, n int64) (int64, error) {
 	return io.Copy(w, io.NewSectionReader(b.Reader, off, n))

@@ -1,10 +1,13 @@
 package davfs_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"keepdav/collfs"
 	"keepdav/davfs"
@@ -151,4 +154,36 @@ func TestReaderChangesNothingByAnyName(t *testing.T) {
 	}
 	wantList(r.ctx, t, bob, "/home", "mine/")
 	wantList(r.ctx, t, bob, "/home/mine", "own")
+}
+
+func TestFewLargeMetaFilesAreInMemoryAtOnce(t *testing.T) {
+	r := newRig(t)
+	r.mkdir("/home/c", "/home/c/d0")
+	for i := range 100 {
+		r.put(fmt.Sprintf("/home/c/d0/f%d", i), "x")
+	}
+	for i := range 100 {
+		r.copy("/home/c/d0", fmt.Sprintf("/home/c/d%d", i+1))
+	}
+	const name = "/home/c/.arvados#collection"
+	var open []davfs.File
+	for range 4 {
+		f, err := r.Open(r.ctx, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, f)
+	}
+	ctx, stop := context.WithTimeout(r.ctx, 500*time.Millisecond) // far longer than it takes
+	defer stop()
+	if _, err := r.Open(ctx, name); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("one more: %v; want it to wait until its request ends", err)
+	}
+	for _, f := range open {
+		f.Close()
+		f.Close()
+	}
+	if _, err := r.Stat(r.ctx, name); err != nil {
+		t.Errorf("after the others were closed: %v", err)
+	}
 }

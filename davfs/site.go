@@ -36,6 +36,7 @@ type Site struct {
 	shares shareCache
 	pdhs   pdhCache
 	space  spaceCache
+	large  chan struct{} // holds one for each large meta file in memory
 	stop   func()
 
 	mu    sync.Mutex // guards locks
@@ -55,7 +56,7 @@ func NewSite(conf Config) (*Site, error) {
 	if conf.Side == nil {
 		conf.Apple = AppleStore
 	}
-	s := &Site{conf: conf, locks: map[collfs.UUID]*folderLock{}}
+	s := &Site{conf: conf, locks: map[collfs.UUID]*folderLock{}, large: make(chan struct{}, maxLarge)}
 	s.names.init()
 	s.access.init()
 	s.sums.init()
