@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,5 +189,42 @@ func TestFewLargeMetaFilesAreInMemoryAtOnce(t *testing.T) {
 	}
 	if _, err := r.Stat(r.ctx, name); err != nil {
 		t.Errorf("after the others were closed: %v", err)
+	}
+}
+
+// finds is a catalog that counts the searches for contents under way.
+type finds struct {
+	collfs.Folders
+	now, most atomic.Int32
+}
+
+func (f *finds) FindPDH(ctx context.Context, user collfs.UUID, pdh collfs.PDH) (collfs.UUID, int, error) {
+	n := f.now.Add(1)
+	defer f.now.Add(-1)
+	for most := f.most.Load(); n > most && !f.most.CompareAndSwap(most, n); most = f.most.Load() {
+	}
+	for range 1000 {
+		runtime.Gosched()
+	}
+	return f.Folders.FindPDH(ctx, user, pdh)
+}
+
+func TestFewContentsAreSearchedForAtOnce(t *testing.T) {
+	count := &finds{}
+	r := newRig(t, func(c *davfs.Config) {
+		count.Folders = c.Folders
+		c.Folders = count
+	})
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			if _, err := r.Stat(r.ctx, fmt.Sprintf("/by_id/%032x+100", i)); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("Stat of a content that is nowhere = %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := count.most.Load(); n > 2 {
+		t.Errorf("%d searches ran at once; want 2 at most", n)
 	}
 }

@@ -206,6 +206,14 @@ func (f *FS) findPDH(ctx context.Context, pdh collfs.PDH) (collfs.UUID, int, err
 	if ok && now.Before(v.until) {
 		return v.uuid, v.version, nil
 	}
+	// A hash that nobody has yet makes the catalog compute those of all that has
+	// changed, manifests in memory.
+	select {
+	case f.site.finds <- struct{}{}:
+		defer func() { <-f.site.finds }()
+	case <-ctx.Done():
+		return "", 0, ctx.Err()
+	}
 	uuid, version, err := f.site.conf.Folders.FindPDH(ctx, f.user.UUID, pdh)
 	if err != nil {
 		return "", 0, err
@@ -225,6 +233,9 @@ type pdhCache struct {
 	mu    sync.Mutex // guards found
 	found map[pdhKey]pdhFound
 }
+
+// maxFinds is how many searches for a content run at once.
+const maxFinds = 2
 
 type pdhKey struct {
 	user collfs.UUID

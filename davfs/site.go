@@ -37,6 +37,7 @@ type Site struct {
 	pdhs   pdhCache
 	space  spaceCache
 	large  chan struct{} // holds one for each large meta file in memory
+	finds  chan struct{} // holds one for each search for a content by its hash
 	stop   func()
 
 	mu    sync.Mutex // guards locks
@@ -56,7 +57,7 @@ func NewSite(conf Config) (*Site, error) {
 	if conf.Side == nil {
 		conf.Apple = AppleStore
 	}
-	s := &Site{conf: conf, locks: map[collfs.UUID]*folderLock{}, large: make(chan struct{}, maxLarge)}
+	s := &Site{conf: conf, locks: map[collfs.UUID]*folderLock{}, large: make(chan struct{}, maxLarge), finds: make(chan struct{}, maxFinds)}
 	s.names.init()
 	s.access.init()
 	s.sums.init()
