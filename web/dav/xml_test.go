@@ -38,6 +38,21 @@ func TestNamespacesDoNotMultiplyABody(t *testing.T) {
 	}
 }
 
+func TestWhatStrictReadersRefuseIsNotStored(t *testing.T) {
+	for _, value := range []string{
+		`<a><b x="1" x="2"/></a>`, `<a><b xmlns:p="u" xmlns:q="u" p:x="1" q:x="2"/></a>`, `<a><b xmlns:p="u" xmlns:p="v"/></a>`, `<a><b xmlns="u" xmlns="v"/></a>`,
+		`<p:1a xmlns:p="u"/>`, `<a><p:1a xmlns:p="u"/></a>`, `<a><p:-a xmlns:p="u"/></a>`, `<a><b xmlns:1p="u"/></a>`, `<a><b xmlns:p="u" p:1="x"/></a>`, `<a>&#1;</a>`, `<a><!-- -- --></a>`,
+	} {
+		if _, err := ParseProppatch(strings.NewReader(`<propertyupdate xmlns="DAV:"><set><prop>` + value + `</prop></set></propertyupdate>`)); !errors.Is(err, errXML) {
+			t.Errorf("%s: %v; want errXML", value, err)
+		}
+	}
+	const good = `<_a><p:b xmlns:p="u" xmlns:q="v" p:x="1" q:x="2" x="3">ü</p:b><über/></_a>`
+	if _, err := ParseProppatch(strings.NewReader(`<propertyupdate xmlns="DAV:"><set><prop>` + good + `</prop></set></propertyupdate>`)); err != nil {
+		t.Errorf("%s: %v", good, err)
+	}
+}
+
 func TestPropfindBodies(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{``, `{0 []}`},

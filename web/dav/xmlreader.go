@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // An xmlReader reads one document with namespaces, within the limits above and
@@ -174,17 +176,37 @@ func (d *xmlReader) push(t xml.StartElement) error {
 		return errXMLSize
 	}
 	space, ok := d.resolve(t.Name.Space)
-	if !ok || t.Name.Space == "xml" || strings.Contains(t.Name.Local, ":") {
+	if !ok || t.Name.Space == "xml" {
 		return errXML
 	}
 	e.name = Name{space, t.Name.Local}
+	if !isNCName(t.Name.Local) {
+		return errXML
+	}
+	// The decoder leaves these to its caller. What is stored is shown in listings,
+	// and a reader stricter than this one would refuse the whole of them.
+	seen := make(map[Name]bool, len(t.Attr))
 	for _, a := range t.Attr {
-		if _, ok := d.resolve(a.Name.Space); !ok && a.Name.Space != "xmlns" || strings.Contains(a.Name.Local, ":") {
+		n := Name{a.Name.Space, a.Name.Local}
+		if n.Space != "" && n.Space != "xmlns" {
+			if n.Space, ok = d.resolve(n.Space); !ok {
+				return errXML
+			}
+		}
+		if seen[n] || !isNCName(n.Local) {
 			return errXML
 		}
+		seen[n] = true
 	}
 	d.elems = append(d.elems, e)
 	return nil
+}
+
+// isNCName reports whether s, which the decoder took for a name or the part of one
+// after a colon, is a name without a colon.
+func isNCName(s string) bool {
+	r, _ := utf8.DecodeRuneInString(s)
+	return (r == '_' || unicode.In(r, unicode.L, unicode.Nl)) && !strings.Contains(s, ":")
 }
 
 func reservedNS(space string) bool {
