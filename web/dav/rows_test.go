@@ -271,6 +271,55 @@ func TestPartHasAsManyBytesAsItsRange(t *testing.T) {
 	}
 }
 
+// endsWith is a body that breaks off.
+type endsWith struct {
+	io.Reader
+	err error
+}
+
+func (e endsWith) Read(p []byte) (int, error) {
+	n, err := e.Reader.Read(p)
+	if err == io.EOF {
+		err = e.err
+	}
+	return n, err
+}
+
+func TestStreamThatIsResetCommitsNothing(t *testing.T) {
+	failed := make(chan error, 1)
+	s := newServer(t, func(c *Config) {
+		c.Failed = func(_ *http.Request, _ int, err error) { failed <- err }
+	})
+	s.want(201, "PUT", "/home/coll/f", "", "old")
+	for _, size := range []int64{-1, 1 << 20} {
+		for _, method := range []string{"PUT", "PATCH"} {
+			body := endsWith{strings.NewReader(strings.Repeat("n", 100<<10)), errors.New("the client has had enough")}
+			req, err := http.NewRequestWithContext(t.Context(), method, s.url+"/home/coll/f", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.ContentLength = size
+			req.Header.Set("X-User", "ann")
+			if method == "PATCH" {
+				req.Header.Set("Content-Type", "application/x-sabredav-partialupdate")
+				req.Header.Set("X-Update-Range", fmt.Sprintf("bytes=0-%d", 1<<20-1))
+			}
+			if res, err := s.client.RoundTrip(req); err == nil {
+				res.Body.Close()
+				if res.StatusCode < 400 {
+					t.Errorf("%s of %d bytes that was cut = %s", method, size, res.Status)
+				}
+			}
+			if err := <-failed; err == nil {
+				t.Errorf("%s of %d bytes: no reason is given", method, size)
+			}
+			if got := s.content("/home/coll/f"); got != "old" {
+				t.Errorf("%s of %d bytes that was cut left %d bytes", method, size, len(got))
+			}
+		}
+	}
+}
+
 // lateCopy is a file system in which something happens just before a COPY.
 type lateCopy struct {
 	davfs.FileSystem

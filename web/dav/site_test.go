@@ -22,7 +22,7 @@ import (
 var onTheSite = []func(*testing.T){
 	TestPutSaysWhetherItCreated, TestPutHonoursPreconditions, TestPutOfAPartKeepsTheRest, TestPatchUpdatesInPlace,
 	TestMoveOverwritesUnlessToldNotTo, TestDestinationOfAnotherHostIsOurs, TestDestinationOutsideThePrefixIsRefused, TestDepthIsReadWithoutCase,
-	TestInfinitePropfindIsBounded, TestCopyChecksItsSourceAgain, TestPartHasAsManyBytesAsItsRange, locksOnProjectsHoldByEveryName, TestLockTokenIsAURI, TestMoveOfALockedSourceNeedsOnlyItsToken, TestLockDiesWithItsFile,
+	TestInfinitePropfindIsBounded, TestCopyChecksItsSourceAgain, TestPartHasAsManyBytesAsItsRange, TestStreamThatIsResetCommitsNothing, locksOnProjectsHoldByEveryName, TestLockTokenIsAURI, TestMoveOfALockedSourceNeedsOnlyItsToken, TestLockDiesWithItsFile,
 	TestDirectoryWithALockedMemberStays, TestSharedLocks, TestLockWithoutAParentIsAConflict, TestLockTimeoutIsClamped,
 	TestUnlockElsewhereIsAConflict, TestLockDiscoveryShowsLocks, TestCopyIntoItselfIsRefusedAtOnce, TestFileIsNoDirectory,
 	TestExpectContinueIsNotGivenToTheRefused, TestRefusedBodyIsDrained, TestHostileRequests, TestUnknownMethodsAreNamedTheKnown,
@@ -44,7 +44,7 @@ func TestOnTheSite(t *testing.T) {
 func TestOverHTTP2(t *testing.T) {
 	for _, f := range []func(*testing.T){
 		TestPutSaysWhetherItCreated, TestPutHonoursPreconditions, TestPatchUpdatesInPlace, TestRefusedBodyIsDrained, TestRangesOfAFile,
-		TestFinderUpload, TestDavfs2EditsAFile, TestDirectoriesAnswerGetAndHead, TestPropertiesAreGivenBackAsSet, TestMkcolRules,
+		TestFinderUpload, TestDavfs2EditsAFile, TestDirectoriesAnswerGetAndHead, TestPropertiesAreGivenBackAsSet, TestMkcolRules, TestStreamThatIsResetCommitsNothing,
 	} {
 		t.Run(funcName(f), f)
 	}
