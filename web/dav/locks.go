@@ -197,11 +197,14 @@ func (m *Locks) Acquire(ctx context.Context, l Lock) (Lock, error) {
 
 func (m *Locks) mayAcquireLocked(l Lock) error {
 	var at []LockPlace
+	shared := 0
 	clash := func(e *lockEntry) bool {
 		if !e.Shared || !l.Shared {
 			at = append(at, e.Place)
+		} else {
+			shared++
 		}
-		return len(at) < maxReported
+		return len(at) < maxReported && shared < maxShared
 	}
 	m.coveringLocked(l.Place, clash)
 	if l.Infinite {
@@ -210,14 +213,18 @@ func (m *Locks) mayAcquireLocked(l Lock) error {
 	if len(at) > 0 {
 		return fmt.Errorf("%w: %w", ErrLockConflict, &LockedError{Places: at})
 	}
-	if m.perUser[l.User] >= m.conf.PerUser {
+	if m.perUser[l.User] >= m.conf.PerUser || shared >= maxShared {
 		return fmt.Errorf("user %s: %w", l.User, ErrTooManyLocks)
 	}
 	return nil
 }
 
-// maxReported bounds how many locked places one answer lists.
-const maxReported = 100
+const (
+	maxReported = 100 // locked places that one answer lists
+	// maxShared is how many shared locks one place may have on it, above and below:
+	// each is shown with each resource that it covers.
+	maxShared = 100
+)
 
 // Refresh starts the time of a lock anew: of the first of tokens that covers p
 // and belongs to user.

@@ -223,6 +223,30 @@ func (s *memLocks) Remove(_ context.Context, token string) error {
 	return s.fail
 }
 
+func TestSharedLocksDoNotPileUp(t *testing.T) {
+	m := newLocks(t, LockConfig{})
+	lock := func(path string) error {
+		_, err := m.Acquire(t.Context(), Lock{Place: at(path), User: "u", Shared: true, Infinite: true})
+		return err
+	}
+	for i := range maxShared {
+		if err := lock([]string{"/d", "/d/e"}[i%2]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{"/d", "/"} {
+		if err := lock(path); !errors.Is(err, ErrTooManyLocks) {
+			t.Errorf("one more on %s: %v; want ErrTooManyLocks", path, err)
+		}
+	}
+	if err := lock("/other"); err != nil {
+		t.Errorf("elsewhere: %v", err)
+	}
+	if _, err := m.Acquire(t.Context(), Lock{Place: at("/d"), User: "u"}); !errors.Is(err, ErrLockConflict) {
+		t.Errorf("an exclusive one: %v; want ErrLockConflict", err)
+	}
+}
+
 // never is a LockStore that no lock may come to.
 type never struct {
 	memLocks
