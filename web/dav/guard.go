@@ -14,7 +14,8 @@ import (
 type guard struct {
 	q       *request
 	place   LockPlace
-	parent  LockPlace // of a target that may have to be created
+	parent  LockPlace  // of a target that may have to be created
+	members *LockPlace // where the members of the target lie, if that is elsewhere
 	touch   Touch
 	headers bool // If-Match and its like are about this target
 	leaves  bool // the target leaves its parent
@@ -39,6 +40,16 @@ func (q *request) newGuard(name string, touch Touch, info davfs.Info, exists boo
 		}
 	}
 	g.parent = g.place.parent()
+	if exists && touch == TouchTree && info.Dir && info.Path == "" && g.place.inCollection() {
+		// The files of a project lie in a collection, but their places in the project.
+		m, err := q.place(joinPath(name, "x"))
+		if err != nil {
+			return nil, err
+		}
+		if m.Tree != g.place.Tree {
+			g.members = &LockPlace{Tree: m.Tree, Path: "/", Name: parentOf(name)}
+		}
+	}
 	return g, nil
 }
 
@@ -100,6 +111,11 @@ func (g *guard) checkLocks(exists bool) error {
 	}
 	if err := q.h.conf.Locks.Require(q.user, tokens, g.place, g.touch); err != nil {
 		return err
+	}
+	if g.members != nil {
+		if err := q.h.conf.Locks.Require(q.user, tokens, *g.members, TouchTree); err != nil {
+			return err
+		}
 	}
 	if exists && !g.leaves {
 		return nil

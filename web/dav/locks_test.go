@@ -247,6 +247,19 @@ func TestSharedLocksDoNotPileUp(t *testing.T) {
 	}
 }
 
+func locksOnLooseFilesHoldTheirCollection(t *testing.T) {
+	s := newServer(t)
+	s.put("/home/f", "/home/g")
+	const loose = "/home/Loose%20files"
+	tok := s.lock(200, "/home/f", "", exclusiveXML)
+	s.want(423, "DELETE", loose, "", "")
+	s.want(423, "MOVE", loose, "Destination: /home/elsewhere", "")
+	s.want(423, "MOVE", "/home/coll", "Destination: "+loose, "")
+	s.want(204, "DELETE", "/home/g", "", "")
+	s.want(204, "UNLOCK", "/home/f", "Lock-Token: <"+tok+">", "")
+	s.want(204, "DELETE", loose, "", "")
+}
+
 // never is a LockStore that no lock may come to.
 type never struct {
 	memLocks
