@@ -359,7 +359,10 @@ func (b *batch) addChange(e *entry, ch *change) error {
 		st.first = st.revision
 	}
 	st.data = appendFrame(st.data, ch.ops)
-	st.files, st.bytes, st.modified, st.pdh = ch.files, ch.bytes, e.at, ""
+	st.files, st.bytes, st.pdh = ch.files, ch.bytes, ""
+	if !ch.repack {
+		st.modified = e.at
+	}
 	for _, x := range ch.extents {
 		b.ends[x.Block] = blockEnd{ch.collection, max(b.ends[x.Block].end, x.To)}
 	}

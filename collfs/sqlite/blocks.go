@@ -82,16 +82,3 @@ func (s *Store) StoredBlocks(ctx context.Context, each func(keepio.Stored) error
 		return each(b)
 	}, `SELECT id, md5, size FROM blockfile WHERE md5 IS NOT NULL ORDER BY id`))
 }
-
-// ForgetBlocks drops the rows of stored blocks that nothing refers to by their
-// ids any more.
-func (s *Store) ForgetBlocks(ctx context.Context, ids []keepio.BlockID) error {
-	return s.write(ctx, func(w *writer) error {
-		for _, id := range ids {
-			if _, err := w.exec(`DELETE FROM blockfile WHERE id = ? AND md5 IS NOT NULL`, int64(id)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}

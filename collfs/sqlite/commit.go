@@ -166,10 +166,10 @@ func (s *Store) tryAccept(e *entry, refs []collfs.UUID, payload []byte, flags []
 		case h.rec.Revision != ch.base:
 			return nil, false, fmt.Errorf("collection %s is at revision %d, not %d: %w", ch.collection, h.rec.Revision, ch.base, collfs.ErrStale)
 		}
-		ch.mark = h.rec.Revision > 0 && now.Sub(h.rec.ModifiedAt) >= versionIdle
-		payload[flags[i]] = 0
+		ch.mark = h.rec.Revision > 0 && !ch.repack && now.Sub(h.rec.ModifiedAt) >= versionIdle
+		payload[flags[i]] &^= flagMark
 		if ch.mark {
-			payload[flags[i]] = flagMark
+			payload[flags[i]] |= flagMark
 		}
 		heads[i] = h
 	}
@@ -184,7 +184,10 @@ func (s *Store) tryAccept(e *entry, refs []collfs.UUID, payload []byte, flags []
 		if ch.mark {
 			h.rec.Version++
 		}
-		h.rec.Files, h.rec.Bytes, h.rec.PDH, h.rec.ModifiedAt = ch.files, ch.bytes, "", now
+		h.rec.Files, h.rec.Bytes, h.rec.PDH = ch.files, ch.bytes, ""
+		if !ch.repack {
+			h.rec.ModifiedAt = now
+		}
 		h.last = e.seq
 		s.heads[ch.collection] = h
 		records = append(records, h.rec)

@@ -368,3 +368,26 @@ func TestDamageIsFound(t *testing.T) {
 		t.Errorf("CheckDatabase = %q, %v; want three faults", found, err)
 	}
 }
+
+func TestRepackingMakesNoVersion(t *testing.T) {
+	c := &clock{now: time.Now()}
+	s := openStore(t, Config{Now: c.Now})
+	id := newCollection(t, s, newUser(t, s, "ann", false), "data")
+	put := file("f", 1)
+	before := commit(t, s, id, put)
+	c.Advance(time.Hour)
+	repack := put
+	repack.Kind = collfs.OpRepack
+	after := commit(t, s, id, repack)
+	if after.Revision != before.Revision+1 || after.Version != before.Version || !after.ModifiedAt.Equal(before.ModifiedAt) {
+		t.Errorf("after repacking: revision %d, version %d, modified %v; want %d, %d, %v",
+			after.Revision, after.Version, after.ModifiedAt, before.Revision+1, before.Version, before.ModifiedAt)
+	}
+	c.Advance(time.Hour)
+	if rec := commit(t, s, id, file("g", 2)); rec.Version != before.Version+1 {
+		t.Errorf("a change after it: version %d; want %d", rec.Version, before.Version+1)
+	}
+	if stored, err := s.Record(t.Context(), id); err != nil || stored.Version != before.Version+1 {
+		t.Errorf("Record() = version %d, %v; want %d", stored.Version, err, before.Version+1)
+	}
+}

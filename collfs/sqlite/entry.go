@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"keepdav/collfs"
 	"keepdav/keepio"
@@ -25,6 +26,7 @@ type change struct {
 	collection   collfs.UUID
 	base         int64
 	mark         bool // the state before it is kept as a version
+	repack       bool // it leaves all contents as they are: no version, no modification
 	files, bytes int64
 	extents      []keepio.Extent
 	ops          []byte // made by collfs.AppendOps
@@ -46,6 +48,7 @@ const (
 	flagUnique  = 1 // of a record
 	flagProps   = 2 // of a record: properties aren't nil
 	flagMark    = 1 // of a change
+	flagRepack  = 2 // of a change
 )
 
 // encode returns the payload of an entry for tx, and where the flags of its
@@ -76,7 +79,11 @@ func encode(tx *collfs.Tx) (payload []byte, flags []int) {
 	var ops []byte
 	for _, ch := range tx.Changes {
 		flags = append(flags, len(buf))
-		buf = append(buf, 0)
+		f := byte(0)
+		if isRepack(ch.Ops) {
+			f = flagRepack
+		}
+		buf = append(buf, f)
 		buf = appendString(buf, ch.Collection)
 		buf = binary.AppendVarint(buf, ch.Base)
 		buf = binary.AppendVarint(buf, ch.Files)
@@ -92,6 +99,10 @@ func encode(tx *collfs.Tx) (payload []byte, flags []int) {
 		buf = appendString(buf, ops)
 	}
 	return buf, flags
+}
+
+func isRepack(ops []collfs.Op) bool {
+	return len(ops) > 0 && !slices.ContainsFunc(ops, func(op collfs.Op) bool { return op.Kind != collfs.OpRepack })
 }
 
 func setTime(payload []byte, at int64) { binary.LittleEndian.PutUint64(payload[2:], uint64(at)) }
@@ -124,7 +135,9 @@ func decode(payload []byte) (*entry, error) {
 		e.records = append(e.records, op)
 	}
 	for range d.count(7) {
-		ch := change{mark: d.byte()&flagMark != 0, collection: collfs.UUID(d.bytes()), base: d.varint(), files: d.varint(), bytes: d.varint()}
+		flags := d.byte()
+		ch := change{mark: flags&flagMark != 0, repack: flags&flagRepack != 0}
+		ch.collection, ch.base, ch.files, ch.bytes = collfs.UUID(d.bytes()), d.varint(), d.varint(), d.varint()
 		for range d.count(7) {
 			ch.extents = append(ch.extents, keepio.Extent{
 				Block: keepio.BlockID(d.uvarint()), From: uint32(d.uvarint()), To: uint32(d.uvarint()), CRC: d.uint32(),
