@@ -414,6 +414,16 @@ func TestRecoverReportsWhatIsMissing(t *testing.T) {
 	if m.files.names[m.pathOf(short[0].Block.ID())] == nil {
 		t.Error("the short file was removed")
 	}
+	for _, id := range []BlockID{short[0].Block.ID(), 77} {
+		b, err := again.ByID(id)
+		if err != nil {
+			t.Errorf("ByID(%d) = %v; want a handle, so that trees which name it can be read", id, err)
+			continue
+		}
+		if _, err := again.ReadBlock(context.Background(), b, make([]byte, 1), 0); !errors.Is(err, ErrNotFound) {
+			t.Errorf("ReadBlock of lost block %d: %v; want ErrNotFound", id, err)
+		}
+	}
 }
 
 // TestRecoverDoesNotCutABlockOfTheStore restarts after a block was given to the

@@ -40,8 +40,9 @@ func (s *Spool) VerifyExtent(e Extent) error {
 // Recover takes up the block files that a process before this one left: of each
 // of rows the committed bytes, which are stored in the background; all other
 // files in the directory go. It is called once, before anything is appended. An
-// error tells of committed bytes that are missing; the rest is taken up all the
-// same.
+// error tells of committed bytes that are missing (ErrNotFound, ErrCorrupt): the
+// rest is taken up all the same, what is left of such a file stays where it is,
+// and to read its block is ErrNotFound.
 func (s *Spool) Recover(ctx context.Context, rows []OpenBlock) error {
 	entries, err := s.fs.ReadDir(s.cfg.Dir)
 	if err != nil {
@@ -61,6 +62,7 @@ func (s *Spool) Recover(ctx context.Context, rows []OpenBlock) error {
 		wanted[fmt.Sprintf("%016x", uint64(row.ID))] = true
 		if err := s.recoverFile(ctx, row); err != nil {
 			errs = append(errs, err)
+			s.lose(row.ID)
 		}
 	}
 	for _, e := range entries {
@@ -71,6 +73,16 @@ func (s *Spool) Recover(ctx context.Context, rows []OpenBlock) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// lose makes a handle on a block whose bytes are gone, so that trees that name it can
+// be read and only the files in it cannot.
+func (s *Spool) lose(id BlockID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.blocks[id] == nil {
+		s.blocks[id] = &Block{id: id}
+	}
 }
 
 // isFileName reports whether name is one that the spool gives to files.

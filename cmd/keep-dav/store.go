@@ -145,7 +145,13 @@ func (s *store) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.spool.Recover(ctx, open)
+	err = s.spool.Recover(ctx, open)
+	if errors.Is(err, keepio.ErrNotFound) || errors.Is(err, keepio.ErrCorrupt) {
+		// The other files are worth serving, and fsck has to be able to say which these are.
+		s.log.Error().Err(err).Msg("data that was not yet in a block is gone: restore STORE/open from a backup; keep-dav fsck names the files")
+		return nil
+	}
+	return err
 }
 
 func (s *store) openSite(conf storeConfig) (err error) {
