@@ -21,7 +21,9 @@ type Catalog interface {
 
 	// Commit makes all of tx a fact, or nothing of it. When it returns nil, tx
 	// survives the end of this process and, if tx.Durable, a loss of power:
-	// whoever calls it has made durable the blocks that tx names. A change whose
+	// whoever calls it has made durable what tx newly relies on in blocks, but for
+	// extents that carry their bytes, which the catalog makes durable with tx.
+	// It keeps no reference to these bytes. A change whose
 	// base is not the record's revision is ErrStale, a name that is taken
 	// fs.ErrExist, a change of a collection in the trash fs.ErrNotExist: who moves
 	// or removes a collection must not lose what is put into it just then. The

@@ -33,6 +33,11 @@ func (j *joiner) busy() bool {
 // maxMerges is how often a commit merges and tries again before it gives up.
 const maxMerges = 20
 
+// maxCarried is how much data a durable commit puts into its record, instead of
+// having its blocks synced first. What is carried is written twice: above this
+// the second sync costs less than that.
+const maxCarried = 128 << 10
+
 // Commit makes facts of all changes made before it was called: they are with the
 // catalog then, survive the end of this process and, if durable, a loss of
 // power. If it fails the changes stay as they are, and every later Commit tries
@@ -202,14 +207,18 @@ func (c *Collection) pendingBlocksLocked() []*keepio.Block {
 	return blocks
 }
 
-// hand makes durable what b needs and gives b to the catalog.
+// hand makes durable what b needs, or has b carry it, and gives b to the catalog.
 func (c *Collection) hand(ctx context.Context, b *batch) ([]Record, error) {
 	if b.durable && len(b.unsynced) > 0 {
 		blocks := make([]*keepio.Block, 0, len(b.unsynced))
 		for k := range b.unsynced {
 			blocks = append(blocks, k)
 		}
-		if err := c.fs.cfg.Spool.Sync(ctx, blocks); err != nil {
+		carry, err := c.fs.cfg.Spool.Carry(blocks, b.extents, maxCarried)
+		if err == nil && !carry {
+			err = c.fs.cfg.Spool.Sync(ctx, blocks)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -217,7 +226,14 @@ func (c *Collection) hand(ctx context.Context, b *batch) ([]Record, error) {
 	if len(b.changes) > 0 {
 		tx.Changes = []Change{b.change}
 	}
-	return c.fs.cfg.Catalog.Commit(ctx, tx)
+	records, err := c.fs.cfg.Catalog.Commit(ctx, tx)
+	if err == nil && b.durable {
+		c.fs.cfg.Spool.Carried(b.extents)
+	}
+	for i := range b.extents {
+		b.extents[i].Data = nil // they may be handed out again, with other blocks
+	}
+	return records, err
 }
 
 // accept notes that b is a fact.

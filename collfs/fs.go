@@ -25,6 +25,8 @@ type Spool interface {
 	NewRepacker(name string) *keepio.Packer
 	Freeze(blocks []*keepio.Block) ([]keepio.Extent, error)
 	Sync(ctx context.Context, blocks []*keepio.Block) error
+	Carry(blocks []*keepio.Block, extents []keepio.Extent, limit int) (bool, error)
+	Carried(extents []keepio.Extent)
 	Store(ctx context.Context, blocks []*keepio.Block) error
 	Zero(ctx context.Context) (hash [16]byte, size uint32, err error)
 	WriteRange(ctx context.Context, w io.Writer, b *keepio.Block, off, n int64) (int64, error)

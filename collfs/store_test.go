@@ -33,7 +33,7 @@ func (s *realStore) ByHash(hash [16]byte, size uint32) *keepio.Block {
 	return s.spool.ByHash(hash, size)
 }
 
-func openRealStore(ctx context.Context, dir string, noSync bool) (s *realStore, err error) {
+func openRealStore(ctx context.Context, dir string, noSync bool, change ...func(*sqlite.Config)) (s *realStore, err error) {
 	s = &realStore{dir: dir}
 	s.blocks, err = dirstore.Open(dirstore.Config{
 		Dir: filepath.Join(dir, "blocks"), Sums: filepath.Join(dir, "sums"), Trash: filepath.Join(dir, "trash"), NoSync: noSync,
@@ -49,13 +49,17 @@ func openRealStore(ctx context.Context, dir string, noSync bool) (s *realStore, 
 	if err != nil {
 		return nil, err
 	}
-	s.sql, err = sqlite.Open(ctx, sqlite.Config{
+	cfg := sqlite.Config{
 		Dir: dir, Blocks: s, NoSync: noSync,
 		SyncIDs:      s.spool.SyncIDs,
 		VerifyExtent: s.spool.VerifyExtent,
 		StoreBlocks:  s.spool.Store,
 		Zero:         s.spool.Zero,
-	})
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	s.sql, err = sqlite.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

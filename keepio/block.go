@@ -75,6 +75,10 @@ type Extent struct {
 	Block    BlockID
 	From, To uint32
 	CRC      uint32
+
+	// Data is the bytes themselves, when the record carries them; then the block
+	// file need not be synced before the commit. Else nil.
+	Data []byte
 }
 
 // Errors of stores and spools. Match them with errors.Is.

@@ -36,6 +36,7 @@ type blockFile struct {
 	settled     uint32 // bytes below are frozen and written
 	settledTail uint32 // tail as of settled
 	synced      uint32 // bytes below survive a loss of power, with the file's name
+	carried     uint32 // bytes below are either synced or in durable journal records
 	syncing     bool   // a sync or a replacement is under way
 	unsyncable  bool   // a sync failed: the file must be replaced
 	lost        error  // the bytes cannot be relied on any more

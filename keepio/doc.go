@@ -25,8 +25,10 @@
 //
 // It freezes the blocks it refers to: what they hold is not overwritten from then
 // on, and the caller gets the sums that its journal record needs. It syncs them:
-// now they survive a loss of power. It writes its record. None of that waits for
-// hashing. After a crash VerifyExtent tells whether a record's bytes are there,
+// now they survive a loss of power. Or, if there is little to sync, it has the
+// record carry the bytes (Carry), and one sync, that of the record, does for
+// both; the blocks are synced before the record is dropped. It writes its
+// record. None of that waits for hashing. After a crash VerifyExtent tells whether a record's bytes are there,
 // and Recover takes up the files that committed records name.
 //
 // # Sums

@@ -112,7 +112,8 @@ func (s *Store) applyQueue() error {
 	return nil
 }
 
-// syncBlocks has made durable what entries rely on that weren't durable themselves.
+// syncBlocks has made durable what entries rely on, but for what was made durable
+// before them.
 func (s *Store) syncBlocks(entries []*entry) error {
 	if s.cfg.SyncIDs == nil {
 		return nil
@@ -120,10 +121,7 @@ func (s *Store) syncBlocks(entries []*entry) error {
 	var ids []keepio.BlockID
 	seen := make(map[keepio.BlockID]bool)
 	for _, e := range entries {
-		if e.durable {
-			continue
-		}
-		for _, id := range e.blockIDs() {
+		for _, id := range e.unsynced() {
 			if !seen[id] {
 				seen[id] = true
 				ids = append(ids, id)

@@ -50,6 +50,7 @@ func (s *Store) Commit(ctx context.Context, tx collfs.Tx) ([]collfs.Record, erro
 	if err != nil {
 		return nil, err
 	}
+	e.detach()
 	records, err := s.accept(ctx, e, payload, flags, nil)
 	if err != nil {
 		return nil, err
@@ -177,7 +178,6 @@ func (s *Store) tryAccept(e *entry, refs []collfs.UUID, payload []byte, flags []
 	if e.seq, err = s.append(payload); err != nil {
 		return nil, false, err
 	}
-	e.size = int64(len(payload))
 	for i, ch := range e.changes {
 		h := heads[i]
 		h.rec.Revision++
@@ -279,6 +279,7 @@ func (s *Store) commitRecordsLocked(ctx context.Context, tx *collfs.Tx) (*entry,
 	if err != nil {
 		return nil, err
 	}
+	e.detach()
 	if _, err := s.accept(ctx, e, payload, flags, trial); err != nil {
 		return nil, err
 	}

@@ -18,8 +18,8 @@ import (
 )
 
 // A crashModel drives a store with random transactions and knows what must be
-// there after a crash. Block files are only numbers to it: which bytes of them
-// are on disk.
+// there after a crash. Block files are only numbers to it while a store runs:
+// which bytes of them are on disk. At a crash it makes the files that are left.
 type crashModel struct {
 	t     *testing.T
 	rnd   *rand.Rand
@@ -31,6 +31,10 @@ type crashModel struct {
 	block  keepio.BlockID
 	ends   map[keepio.BlockID]uint32 // written
 	synced map[keepio.BlockID]uint32 // on disk
+	safe   map[keepio.BlockID]uint32 // on disk, or in durable records
+	bytes  map[keepio.BlockID][]byte // what was written
+	relied map[int][]keepio.Extent   // by transaction
+	first  keepio.BlockID            // the first block since the last crash
 	luck   bool                      // at the cut, all that was written happened to be on disk
 
 	journal string // a copy of the journal as of the last durable commit
@@ -48,7 +52,8 @@ type modelColl struct {
 func newCrashModel(t *testing.T, seed uint64) *crashModel {
 	m := &crashModel{
 		t: t, rnd: rand.New(rand.NewPCG(seed, 1)), dir: filepath.Join(t.TempDir(), "store"), now: time.Unix(1_700_000_000, 0),
-		ends: make(map[keepio.BlockID]uint32), synced: make(map[keepio.BlockID]uint32),
+		ends: make(map[keepio.BlockID]uint32), synced: make(map[keepio.BlockID]uint32), safe: make(map[keepio.BlockID]uint32),
+		bytes: make(map[keepio.BlockID][]byte), relied: make(map[int][]keepio.Extent),
 	}
 	m.open()
 	m.home = newUser(t, m.s, "ann", false)
@@ -68,13 +73,53 @@ func (m *crashModel) open() {
 			m.sync(ids)
 			return nil
 		},
-		VerifyExtent: func(x keepio.Extent) error {
-			if m.synced[x.Block] < x.To {
-				return keepio.ErrCorrupt
-			}
-			return nil
-		},
+		VerifyExtent: m.verify,
 	})
+}
+
+func (m *crashModel) blockPath(id keepio.BlockID) string {
+	return filepath.Join(m.dir, "open", blockFileName(id))
+}
+
+// verify compares what a file has with what was written.
+func (m *crashModel) verify(x keepio.Extent) error {
+	data, err := os.ReadFile(m.blockPath(x.Block))
+	if err != nil {
+		return err
+	}
+	if len(data) < int(x.To) || keepio.Sum(data[x.From:x.To]) != x.CRC {
+		return fmt.Errorf("block file %d, %d to %d: %w", x.Block, x.From, x.To, keepio.ErrCorrupt)
+	}
+	return nil
+}
+
+// leave makes the block files that a crash leaves in dir, when these bytes of
+// them were on disk: the rest is there, or zeros, or nothing.
+func (m *crashModel) leave(dir string, synced map[keepio.BlockID]uint32) {
+	if old := filepath.Join(m.dir, "open"); m.first > 0 { // of before an earlier crash
+		rename(m.t, copyDir(m.t, old, nil), filepath.Join(dir, "open"))
+	} else if err := os.Mkdir(filepath.Join(dir, "open"), 0o700); err != nil {
+		m.t.Fatal(err)
+	}
+	for id := max(m.first, 1); id <= m.block; id++ {
+		data := slices.Clone(m.bytes[id])
+		n := int(synced[id])
+		switch m.rnd.IntN(4) {
+		case 0:
+			clear(data[n:])
+		case 1:
+			data = data[:n+m.rnd.IntN(len(data)-n+1)]
+		default:
+			data = data[:n]
+		}
+		if n == 0 && m.rnd.IntN(2) == 0 {
+			continue // its name is lost, too
+		}
+		if err := os.WriteFile(filepath.Join(dir, "open", blockFileName(id)), data, 0o600); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	m.first = m.block + 1
 }
 
 // sync is called by the applier too, but the model waits for nothing while it
@@ -83,7 +128,7 @@ func (m *crashModel) sync(ids []keepio.BlockID) {
 	m.s.mu.Lock()
 	defer m.s.mu.Unlock()
 	for _, id := range ids {
-		m.synced[id] = m.ends[id]
+		m.synced[id], m.safe[id] = m.ends[id], m.ends[id]
 	}
 }
 
@@ -91,13 +136,51 @@ func (m *crashModel) sync(ids []keepio.BlockID) {
 func (m *crashModel) extent() keepio.Extent {
 	m.s.mu.Lock()
 	defer m.s.mu.Unlock()
-	if m.block == 0 || m.rnd.IntN(4) == 0 {
+	if m.block < m.first || m.block == 0 || m.rnd.IntN(4) == 0 {
 		m.block++
 	}
 	x := keepio.Extent{Block: m.block, From: m.ends[m.block]}
 	x.To = x.From + 1 + m.rnd.Uint32N(1000)
 	m.ends[m.block] = x.To
+	data := make([]byte, x.To-x.From)
+	for i := range data {
+		data[i] = byte(m.rnd.Uint32())
+	}
+	m.bytes[x.Block] = append(m.bytes[x.Block], data...)
+	x.CRC = keepio.Sum(data)
 	return x
+}
+
+// carry puts the bytes of the extents of tx into it, if it then needs no sync.
+func (m *crashModel) carry(tx collfs.Tx) bool {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	safe := maps.Clone(m.safe)
+	for _, ch := range tx.Changes {
+		for _, x := range ch.Extents {
+			if x.From > safe[x.Block] {
+				return false
+			}
+			safe[x.Block] = x.To
+		}
+	}
+	for _, ch := range tx.Changes {
+		for i, x := range ch.Extents {
+			ch.Extents[i].Data = m.bytes[x.Block][x.From:x.To:x.To]
+		}
+	}
+	return true
+}
+
+// carried notes that tx is durable.
+func (m *crashModel) carried(tx collfs.Tx) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	for _, ch := range tx.Changes {
+		for _, x := range ch.Extents {
+			m.safe[x.Block] = max(m.safe[x.Block], x.To)
+		}
+	}
 }
 
 // step commits one random transaction.
@@ -137,10 +220,11 @@ func (m *crashModel) step() {
 		if m.rnd.IntN(3) > 0 {
 			x := m.extent()
 			ch.Extents, ids = append(ch.Extents, x), append(ids, x.Block)
+			m.relied[m.txs] = append(m.relied[m.txs], x)
 		}
 		tx.Changes = append(tx.Changes, ch)
 	}
-	if tx.Durable {
+	if tx.Durable && (m.rnd.IntN(4) == 0 || !m.carry(tx)) {
 		m.sync(ids)
 	}
 	if _, err := m.s.Commit(m.t.Context(), tx); err != nil {
@@ -150,6 +234,7 @@ func (m *crashModel) step() {
 		c.txs = append(c.txs, m.txs)
 	}
 	if tx.Durable {
+		m.carried(tx)
 		for _, c := range touched {
 			c.durable = len(c.txs)
 		}
@@ -259,6 +344,7 @@ func (m *crashModel) crash(power bool) {
 		synced = maps.Clone(m.synced)
 	})
 	rename(m.t, journal, filepath.Join(dir, "journal"))
+	m.leave(dir, synced)
 	if journal == m.journal {
 		m.journal = ""
 	}
@@ -316,6 +402,13 @@ func (m *crashModel) check(power bool) {
 		c.durable = rev
 	}
 	m.colls = kept
+	for tx := range present {
+		for _, x := range m.relied[tx] {
+			if err := m.verify(x); err != nil {
+				t.Fatalf("transaction %d is there, but not its bytes: %v", tx, err)
+			}
+		}
+	}
 	for tx := range lost {
 		if present[tx] {
 			t.Fatalf("transaction %d is there in part", tx)

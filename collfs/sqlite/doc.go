@@ -11,7 +11,9 @@
 // the database in batches and stores the number of the last one in the same
 // transaction. What such a commit says about block files is true before the
 // database is told: the applier has their bytes synced first, unless the
-// committer did. A segment of the journal goes when a checkpoint of SQLite's
+// committer did. A durable commit of little data carries the bytes in its record
+// instead, so that there is one sync to wait for, not two; the applier syncs the
+// block files of many of them at once. A segment of the journal goes when a checkpoint of SQLite's
 // log has proved that the database holds it on disk.
 //
 // Changes of records (names, projects, trash) are tried in a transaction that
@@ -31,7 +33,9 @@
 // A barrier, a durable commit without changes, makes the block files of all
 // commits before it durable, whoever made them.
 //
-// Open applies what the journal holds beyond the database. A durable commit
+// Open applies what the journal holds beyond the database. First the bytes that
+// records carry are put back into block files that have lost them: restore.go.
+// A durable commit
 // proves the block files of its collections good up to there; after the last
 // one the extents of each record are verified, and at the first bad one its
 // collections are cut: that record and all later ones that rely on it are

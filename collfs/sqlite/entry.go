@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,8 +18,9 @@ type entry struct {
 	durable bool
 	records []collfs.RecordOp // with the names they got
 	changes []change
-	events  []collfs.Event // made when it was accepted
-	size    int64
+	events  []collfs.Event   // made when it was accepted
+	carried []keepio.BlockID // of which it carries bytes
+	size    int64            // what it counts for in the queue
 }
 
 // A change is the change set of one collection.
@@ -37,12 +39,16 @@ type change struct {
 //	format u8, flags u8, at i64
 //	number of records, each: kind u8, flags u8, uuid, owner, name, properties, description
 //	number of changes, each: flags u8, collection, base, files, bytes,
-//	    number of extents, each: block, from, to, crc u32;  ops
+//	    number of extents, each: block, from, to, crc u32, (data);  ops
 //
 // Numbers are varints where no size is given; strings have a length in front.
+// Extents have data, empty or of their length, in the second format, which is
+// written where one carries its bytes; nothing else differs.
 const (
-	entryFormat = 1
-	entryHeader = 10
+	entryFormat   = 1
+	carryFormat   = 2
+	entryHeader   = 10
+	carriedWeight = 4 // so many bytes that are carried count as one in the queue: they take room in the journal, not in memory
 
 	flagDurable = 1 // of an entry
 	flagUnique  = 1 // of a record
@@ -54,8 +60,17 @@ const (
 // encode returns the payload of an entry for tx, and where the flags of its
 // changes are: whether a version is marked is known when it is accepted.
 func encode(tx *collfs.Tx) (payload []byte, flags []int) {
-	buf := make([]byte, entryHeader, 256)
+	data := 0
+	for _, ch := range tx.Changes {
+		for _, x := range ch.Extents {
+			data += len(x.Data)
+		}
+	}
+	buf := make([]byte, entryHeader, 512+data)
 	buf[0] = entryFormat
+	if data > 0 {
+		buf[0] = carryFormat
+	}
 	if tx.Durable {
 		buf[1] = flagDurable
 	}
@@ -94,6 +109,9 @@ func encode(tx *collfs.Tx) (payload []byte, flags []int) {
 			buf = binary.AppendUvarint(buf, uint64(x.From))
 			buf = binary.AppendUvarint(buf, uint64(x.To))
 			buf = binary.LittleEndian.AppendUint32(buf, x.CRC)
+			if data > 0 {
+				buf = appendString(buf, x.Data)
+			}
 		}
 		ops = collfs.AppendOps(ops[:0], ch.Ops)
 		buf = appendString(buf, ops)
@@ -118,7 +136,7 @@ func decode(payload []byte) (*entry, error) {
 	if len(payload) < entryHeader {
 		return nil, errEntry
 	}
-	if payload[0] != entryFormat {
+	if payload[0] != entryFormat && payload[0] != carryFormat {
 		return nil, fmt.Errorf("journal record of format %d: %w", payload[0], ErrFormat)
 	}
 	e := &entry{durable: payload[1]&flagDurable != 0, at: int64(binary.LittleEndian.Uint64(payload[2:])), size: int64(len(payload))}
@@ -139,9 +157,18 @@ func decode(payload []byte) (*entry, error) {
 		ch := change{mark: flags&flagMark != 0, repack: flags&flagRepack != 0}
 		ch.collection, ch.base, ch.files, ch.bytes = collfs.UUID(d.bytes()), d.varint(), d.varint(), d.varint()
 		for range d.count(7) {
-			ch.extents = append(ch.extents, keepio.Extent{
-				Block: keepio.BlockID(d.uvarint()), From: uint32(d.uvarint()), To: uint32(d.uvarint()), CRC: d.uint32(),
-			})
+			x := keepio.Extent{Block: keepio.BlockID(d.uvarint()), From: uint32(d.uvarint()), To: uint32(d.uvarint()), CRC: d.uint32()}
+			if payload[0] == carryFormat {
+				if data := d.bytes(); len(data) > 0 {
+					if uint32(len(data)) != x.To-x.From {
+						return nil, errEntry
+					}
+					x.Data = data
+					e.carried = append(e.carried, x.Block)
+					e.size -= int64(len(data) - len(data)/carriedWeight)
+				}
+			}
+			ch.extents = append(ch.extents, x)
 		}
 		ch.ops = d.bytes()
 		e.changes = append(e.changes, ch)
@@ -150,6 +177,24 @@ func decode(payload []byte) (*entry, error) {
 		return nil, errEntry
 	}
 	return e, nil
+}
+
+// detach ends e's reference to the payload that it was decoded from, if that is
+// large for what it carries. The bytes are gone then.
+func (e *entry) detach() {
+	if len(e.carried) == 0 {
+		return
+	}
+	for i := range e.records {
+		e.records[i].Properties = bytes.Clone(e.records[i].Properties)
+	}
+	for i := range e.changes {
+		ch := &e.changes[i]
+		ch.ops = bytes.Clone(ch.ops)
+		for k := range ch.extents {
+			ch.extents[k].Data = nil
+		}
+	}
 }
 
 // A decoder takes values from the front of data until one fails.
@@ -259,6 +304,15 @@ func (e *entry) members() []collfs.UUID {
 		ids = append(ids, ch.collection)
 	}
 	return ids
+}
+
+// unsynced returns the block files that have to be synced before e is applied:
+// for a durable entry those that it carries the bytes of.
+func (e *entry) unsynced() []keepio.BlockID {
+	if e.durable {
+		return e.carried
+	}
+	return e.blockIDs()
 }
 
 // blockIDs returns the block files that an entry relies on.

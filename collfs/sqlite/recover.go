@@ -34,6 +34,16 @@ func (s *Store) recover(ctx context.Context) error {
 		return err
 	}
 	s.journal = log
+	err = s.restoreCarried(entries)
+	if s.reserve.relieve(err) {
+		err = s.restoreCarried(entries)
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		e.detach()
+	}
 	kept, spared, err := s.cut(entries)
 	if err != nil {
 		return err
@@ -201,15 +211,17 @@ func (s *Store) verifyExtent(x keepio.Extent) (bad, err error) {
 	if s.cfg.VerifyExtent == nil {
 		return nil, nil
 	}
-	var stored bool
-	err = s.writer.row(`SELECT count(*) FROM blockfile WHERE id = ? AND md5 IS NOT NULL AND size >= ?`, int64(x.Block), x.To).Scan(&stored)
-	if err != nil {
-		return nil, storageError(err)
-	}
-	if stored {
-		return nil, nil // it was durable before it was stored
+	stored, err := s.isStored(x.Block, x.To)
+	if err != nil || stored {
+		return nil, err // it was durable before it was stored
 	}
 	return s.cfg.VerifyExtent(x), nil
+}
+
+// isStored reports whether a block is known to be stored, with at least size bytes.
+func (s *Store) isStored(id keepio.BlockID, size uint32) (stored bool, err error) {
+	err = s.writer.row(`SELECT count(*) FROM blockfile WHERE id = ? AND md5 IS NOT NULL AND size >= ?`, int64(id), size).Scan(&stored)
+	return stored, storageError(err)
 }
 
 // syncRecovered makes durable what entries rely on in block files: the process
@@ -226,7 +238,7 @@ func (s *Store) syncRecovered(entries []*entry) error {
 				continue
 			}
 			seen[id] = true
-			f, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("%016x", uint64(id))), os.O_RDWR, 0)
+			f, err := os.OpenFile(filepath.Join(dir, blockFileName(id)), os.O_RDWR, 0)
 			if errors.Is(err, os.ErrNotExist) {
 				continue // it is stored
 			}
