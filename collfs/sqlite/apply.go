@@ -100,10 +100,11 @@ func (s *Store) applyQueue() error {
 	}
 	s.writeMu.Lock()
 	defer s.writeMu.Unlock()
-	b, err := s.applyLocked(entries, false)
-	if s.reserve.relieve(err) {
+	var b *batch
+	err := s.reserve.spend(func() (err error) {
 		b, err = s.applyLocked(entries, false)
-	}
+		return err
+	})
 	if err != nil {
 		return err
 	}

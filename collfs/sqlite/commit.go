@@ -22,6 +22,11 @@ const (
 	// maxStuckQueue.
 	maxQueue      = 16 << 20
 	maxStuckQueue = 128 << 20
+
+	// recordRoom is the space that a change of records needs on the disk. Its
+	// record in the journal is short and may still find a place where the database,
+	// which has to write the pages and has to have it before it is answered, doesn't.
+	recordRoom = 256 << 10
 )
 
 // Commit is collfs.Catalog.
@@ -218,11 +223,11 @@ func (s *Store) tryAccept(e *entry, refs []collfs.UUID, payload []byte, flags []
 
 // append puts a record in the journal; on a full disk it gives up the reserve
 // for it.
-func (s *Store) append(payload []byte) (uint64, error) {
-	seq, err := s.journal.Append(payload)
-	if s.reserve.relieve(err) {
+func (s *Store) append(payload []byte) (seq uint64, err error) {
+	err = s.reserve.spend(func() error {
 		seq, err = s.journal.Append(payload)
-	}
+		return err
+	})
 	return seq, err
 }
 
@@ -261,13 +266,19 @@ func (s *Store) commitRecordsLocked(ctx context.Context, tx *collfs.Tx) (*entry,
 	if err := s.waitApplied(ctx, s.lastRecord); err != nil {
 		return nil, err
 	}
+	// Better no than an outcome that nobody knows.
 	s.mu.Lock()
-	stuck := s.applyErr
+	stuck, queued := s.applyErr, s.queueSize
 	s.mu.Unlock()
-	if stuck != nil { // better no than an outcome that nobody knows
+	room := s.reserve.room(recordRoom + 2*queued)
+	if stuck != nil || room != nil {
 		if err := s.waitApplied(ctx, s.journal.Last()); err != nil {
 			return nil, err
 		}
+		room = s.reserve.room(recordRoom)
+	}
+	if room != nil {
+		return nil, room
 	}
 	trial, err := s.try(tx.Records)
 	if err != nil {
@@ -292,12 +303,12 @@ func (s *Store) commitRecordsLocked(ctx context.Context, tx *collfs.Tx) (*entry,
 
 // try finds out what record operations would do, in a transaction that is
 // rolled back.
-func (s *Store) try(ops []collfs.RecordOp) (*recordEffects, error) {
+func (s *Store) try(ops []collfs.RecordOp) (eff *recordEffects, err error) {
 	s.writeMu.Lock()
 	defer s.writeMu.Unlock()
-	for {
-		eff := newEffects(s.now())
-		err := s.writer.tx(func() error {
+	err = s.reserve.spend(func() error {
+		eff = newEffects(s.now())
+		return s.writer.tx(func() error {
 			for _, op := range ops {
 				if err := eff.apply(s.writer, op); err != nil {
 					return err
@@ -305,13 +316,11 @@ func (s *Store) try(ops []collfs.RecordOp) (*recordEffects, error) {
 			}
 			return errRollback
 		})
-		if errors.Is(err, errRollback) {
-			return eff, nil
-		}
-		if !s.reserve.relieve(err) {
-			return nil, err
-		}
+	})
+	if errors.Is(err, errRollback) {
+		return eff, nil
 	}
+	return nil, err
 }
 
 // wakeApplier tells the applier that there is work; urgent: somebody waits.

@@ -136,10 +136,9 @@ func (s *Store) write(ctx context.Context, fn func(w *writer) error) error {
 	if err := s.untrusted(); err != nil {
 		return err
 	}
-	err := s.writer.durably(func() error { return fn(s.writer) })
-	if s.reserve.relieve(err) {
-		err = s.writer.durably(func() error { return fn(s.writer) })
-	}
+	err := s.reserve.spend(func() error {
+		return s.writer.durably(func() error { return fn(s.writer) })
+	})
 	switch {
 	case err == nil:
 		s.tidyLocked()

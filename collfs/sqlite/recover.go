@@ -16,29 +16,14 @@ import (
 // recover opens the journal and brings the database up to date with it.
 func (s *Store) recover(ctx context.Context) error {
 	var entries []*entry
-	log, err := journal.Open(journal.Options{
-		Dir: filepath.Join(s.cfg.Dir, "journal"), SegmentSize: s.cfg.SegmentSize, NoSync: s.cfg.NoSync,
-	}, s.applied, func(seq uint64, payload []byte) error {
-		e, err := decode(bytes.Clone(payload))
-		if err != nil {
-			return fmt.Errorf("record %d: %w", seq, err)
-		}
-		e.seq = seq
-		entries = append(entries, e)
-		return nil
+	err := s.reserve.spend(func() (err error) {
+		entries, err = s.openJournal()
+		return err
 	})
-	if errors.Is(err, keepio.ErrFull) && s.reserve.relieve(err) {
-		return s.recover(ctx)
-	}
 	if err != nil {
 		return err
 	}
-	s.journal = log
-	err = s.restoreCarried(entries)
-	if s.reserve.relieve(err) {
-		err = s.restoreCarried(entries)
-	}
-	if err != nil {
+	if err := s.reserve.spend(func() error { return s.restoreCarried(entries) }); err != nil {
 		return err
 	}
 	for _, e := range entries {
@@ -50,6 +35,41 @@ func (s *Store) recover(ctx context.Context) error {
 	}
 	s.writeMu.Lock()
 	defer s.writeMu.Unlock()
+	if err := s.reserve.spend(func() error { return s.prepareReplay(spared) }); err != nil {
+		return err
+	}
+	if len(entries) > 0 {
+		if err := s.replay(ctx, kept, entries[len(entries)-1].seq); err != nil {
+			return err
+		}
+		s.log.Info().Int("commits", len(kept)).Int("cut", len(entries)-len(kept)).Msg("brought the database up to date with the journal")
+	}
+	if err := s.checkpointLocked(ctx, "TRUNCATE"); err != nil {
+		// The journal stays as it is, and what it has from here on follows on.
+		s.log.Warn().Err(err).Msg("the journal is kept: no checkpoint of the database")
+	}
+	return nil
+}
+
+// openJournal opens the journal and returns what it has beyond the database.
+func (s *Store) openJournal() (entries []*entry, err error) {
+	s.journal, err = journal.Open(journal.Options{
+		Dir: filepath.Join(s.cfg.Dir, "journal"), SegmentSize: s.cfg.SegmentSize, NoSync: s.cfg.NoSync,
+	}, s.applied, func(seq uint64, payload []byte) error {
+		e, err := decode(bytes.Clone(payload))
+		if err != nil {
+			return fmt.Errorf("record %d: %w", seq, err)
+		}
+		e.seq = seq
+		entries = append(entries, e)
+		return nil
+	})
+	return entries, err
+}
+
+// prepareReplay removes checkpoints that a crash left incomplete, and notes how
+// far block files are relied on by commits that were cut.
+func (s *Store) prepareReplay(spared []keepio.Extent) error {
 	if _, err := s.writer.exec(`DELETE FROM checkpoint_part WHERE checkpoint IN (SELECT id FROM checkpoint WHERE NOT complete)`); err != nil {
 		return storageError(err)
 	}
@@ -62,16 +82,6 @@ func (s *Store) recover(ctx context.Context) error {
 		if err != nil {
 			return storageError(err)
 		}
-	}
-	if len(entries) > 0 {
-		if err := s.replay(ctx, kept, entries[len(entries)-1].seq); err != nil {
-			return err
-		}
-		s.log.Info().Int("commits", len(kept)).Int("cut", len(entries)-len(kept)).Msg("brought the database up to date with the journal")
-	}
-	if err := s.checkpointLocked(ctx, "TRUNCATE"); err != nil {
-		// The journal stays as it is, and what it has from here on follows on.
-		s.log.Warn().Err(err).Msg("the journal is kept: no checkpoint of the database")
 	}
 	return nil
 }
@@ -90,13 +100,14 @@ func (s *Store) replay(ctx context.Context, entries []*entry, last uint64) error
 			size += entries[n].size
 			n++
 		}
-		b, err := s.applyLocked(entries[:n], true)
-		if s.reserve.relieve(err) {
+		var b *batch
+		err := s.reserve.spend(func() (err error) {
 			for _, e := range entries[:n] {
-				e.events = nil // made by the attempt that failed
+				e.events = nil // of an attempt that failed
 			}
 			b, err = s.applyLocked(entries[:n], true)
-		}
+			return err
+		})
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
@@ -22,6 +23,8 @@ const maxReserve = 32 << 20
 type reserve struct {
 	path string
 	log  zerolog.Logger
+
+	given atomic.Int64 // how often it was given up; changed under mu
 
 	mu   sync.Mutex // guards the fields below, held while the file is made or deleted
 	size int64      // 0: none is wanted
@@ -52,8 +55,7 @@ func (r *reserve) restore() {
 		r.held = true
 		return
 	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(filepath.Dir(r.path), &fs); err != nil || int64(fs.Bavail)*fs.Bsize < 2*r.size {
+	if free, err := freeSpace(filepath.Dir(r.path)); err != nil || free < 2*r.size {
 		return
 	}
 	f, err := os.OpenFile(r.path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -68,18 +70,31 @@ func (r *reserve) restore() {
 	r.held = true
 }
 
-// relieve gives up the reserve if err says that the disk is full. It reports
-// whether there was one: what failed may be tried again.
-func (r *reserve) relieve(err error) bool {
-	if !errors.Is(err, keepio.ErrFull) {
-		return false
+// spend calls op, and again when the disk was full and the reserve has been given
+// up for it, whoever did that.
+func (r *reserve) spend(op func() error) error {
+	for {
+		given := r.given.Load()
+		err := op()
+		if !errors.Is(err, keepio.ErrFull) || !r.giveUp(given) {
+			return err
+		}
 	}
+}
+
+// giveUp deletes the reserve. It reports whether that has been done since it was
+// done given times.
+func (r *reserve) giveUp(given int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.given.Load() > given {
+		return true
+	}
 	if !r.held || os.Remove(r.path) != nil {
 		return false
 	}
 	r.held = false
+	r.given.Add(1)
 	r.log.Warn().Int64("bytes", r.size).Msg("the disk is full: the reserve was given up")
 	return true
 }
@@ -92,4 +107,24 @@ func (r *reserve) err() error {
 		return nil
 	}
 	return fmt.Errorf("there is no reserve of %d bytes: %w", r.size, keepio.ErrFull)
+}
+
+// room is nil when n bytes can be written, and gives up the reserve for them.
+func (r *reserve) room(n int64) error {
+	return r.spend(func() error {
+		free, err := freeSpace(filepath.Dir(r.path))
+		if err == nil && free < n {
+			err = fmt.Errorf("%d bytes are free, %d are needed: %w", free, n, keepio.ErrFull)
+		}
+		return err
+	})
+}
+
+// freeSpace is how many bytes can be written to the file system of dir.
+func freeSpace(dir string) (int64, error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", dir, err)
+	}
+	return int64(fs.Bavail) * fs.Bsize, nil
 }
