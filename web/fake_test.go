@@ -16,6 +16,7 @@ import (
 
 	"keepdav/collfs"
 	"keepdav/davfs"
+	"keepdav/keepio"
 )
 
 // tree is a site with files in memory, as much as these tests need of one.
@@ -123,6 +124,18 @@ type upload struct {
 	o    davfs.PutOptions
 }
 
+// ReadFrom finds the disk full after a MiB if the name says so.
+func (u *upload) ReadFrom(r io.Reader) (int64, error) {
+	if !strings.Contains(u.name, "full") {
+		return u.Buffer.ReadFrom(r)
+	}
+	n, err := io.CopyN(io.Discard, r, 1<<20)
+	if err == nil {
+		err = keepio.ErrFull
+	}
+	return n, err
+}
+
 func (u *upload) Commit(context.Context) (davfs.Info, bool, error) {
 	u.t.mu.Lock()
 	defer u.t.mu.Unlock()
@@ -141,6 +154,10 @@ func (u *upload) Abort() {}
 
 func (t *tree) Put(_ context.Context, name string, o davfs.PutOptions) (davfs.Upload, error) {
 	return &upload{t: t, name: name, o: o}, nil
+}
+
+func (t *tree) Usage(context.Context, string) (davfs.Usage, error) {
+	return davfs.Usage{Available: -1}, nil
 }
 
 func (t *tree) Mkdir(_ context.Context, name string, a davfs.AttrChange) (davfs.Info, error) {
@@ -175,6 +192,9 @@ func (t *tree) Remove(_ context.Context, name string, check davfs.Check) error {
 	delete(t.dirs, name)
 	return nil
 }
+
+// annsPassword is long enough not to come up in a random id.
+const annsPassword = "correct-horse"
 
 // people are the accounts of these tests: ann, whose password is the hash, and a token of root.
 type people struct{ hash string }

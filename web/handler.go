@@ -87,8 +87,11 @@ func (h *Handler) SetReady(ready bool) { h.ready.Store(ready) }
 func (h *Handler) ServeHTTP(conn http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	w := &response{ResponseWriter: conn, body: body{ReadCloser: r.Body, conn: conn}}
-	r.Body = &w.body
 	if r.ContentLength != 0 {
+		// A copy: net/http looks at the body of its own request to know how to go on.
+		own := new(http.Request)
+		*own = *r
+		own.Body, r = &w.body, own
 		// net/http reads a body that the handler leaves before it answers, for as
 		// long as the deadline lets it.
 		w.body.deadline(start.Add(stall))
@@ -116,14 +119,14 @@ func (h *Handler) ServeHTTP(conn http.ResponseWriter, r *http.Request) {
 		if w.status == 0 && p == nil {
 			w.WriteHeader(http.StatusOK)
 		}
-		if r.ContentLength != 0 && !w.body.ended {
-			w.body.deadline(time.Now().Add(h.refusal))
-		}
 		took := time.Since(start)
 		h.conf.Metrics.observe(r.Method, w.status, w.body.bytes, w.bytes, took)
 		h.log(w, r, id, client, took, p != nil)
 		if p != nil {
 			panic(p)
+		}
+		if r.ContentLength != 0 && !w.body.ended {
+			h.linger(w, r)
 		}
 	}()
 	h.route(w, r, client, secure)
@@ -264,6 +267,19 @@ func (h *Handler) drain(w *response, r *http.Request) {
 	if r.ContentLength > 0 && r.ContentLength <= limit {
 		io.CopyN(io.Discard, r.Body, limit) // whatever comes, the answer is the same
 	}
+}
+
+// linger sends the answer and takes, for a while, what a client goes on to send of
+// its body: closing the connection on it would make its kernel throw away the
+// answer before the client has read it.
+func (h *Handler) linger(w *response, r *http.Request) {
+	w.body.deadline(time.Now().Add(h.refusal)) // it stays set: net/http may read on after us
+	asked := w.body.bytes > 0 || r.Header.Get("Expect") == ""
+	if r.ProtoMajor > 1 || !asked {
+		return // the stream is reset without harm; what was not asked for is not sent
+	}
+	w.Flush()
+	io.Copy(io.Discard, w.body.ReadCloser) // until the client goes, or the deadline
 }
 
 // fail answers with a short text for people, and notes the kind for the log.

@@ -2,6 +2,7 @@ package web
 
 import (
 	"archive/zip"
+	"bufio"
 	"bytes"
 	"crypto/tls"
 	"encoding/base64"
@@ -55,7 +56,7 @@ func (s *site) logged() string {
 
 func newSite(t *testing.T, change func(*Config)) *site {
 	t.Helper()
-	hash, err := auth.HashPassword(t.Context(), "pw")
+	hash, err := auth.HashPassword(t.Context(), annsPassword)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +92,7 @@ func (s *site) do(t *testing.T, method, path, body string, header ...string) rep
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.SetBasicAuth("ann", "pw")
+	r.SetBasicAuth("ann", annsPassword)
 	for i := 0; i+1 < len(header); i += 2 {
 		if header[i+1] == "" {
 			r.Header.Del(header[i])
@@ -172,10 +173,11 @@ func TestSecretsAreNotLogged(t *testing.T) {
 	s.tree.dirs["/by_id/kdav0-4zz18-000000000000000"] = true
 	s.do(t, "GET", "/home/f?api_token=secret", "", "Authorization", "Bearer v2/x/secret")
 	s.do(t, "GET", "/home/f", "", "Authorization", "Bearer "+rootToken)
+	s.do(t, "GET", "/home/f", "") // with the password
 	if r := s.do(t, "GET", "/c=kdav0-4zz18-000000000000000/t="+rootToken+"/", "", "Authorization", ""); r.StatusCode != http.StatusOK {
 		t.Errorf("GET with the token in the path = %d; want 200", r.StatusCode)
 	}
-	if log := s.logged(); strings.Contains(log, "secret") || strings.Contains(log, "pw") {
+	if log := s.logged(); strings.Contains(log, "secret") || strings.Contains(log, annsPassword) {
 		t.Errorf("the log has a secret:\n%s", log)
 	}
 }
@@ -429,7 +431,7 @@ func TestTooManyFailedLoginsAreToldWhenToComeBack(t *testing.T) {
 
 func TestBodiesThatNeverEndDoNotHoldConnections(t *testing.T) {
 	s := newSite(t, nil)
-	authorized := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("ann:pw")) + "\r\n"
+	authorized := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("ann:"+annsPassword)) + "\r\n"
 	for what, c := range map[string]struct{ request, status string }{
 		"a stranger's, of known length":  {"PUT /home/f HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nsome", "401"},
 		"a stranger's, in chunks":        {"PUT /home/f HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", "401"},
@@ -456,6 +458,58 @@ func TestBodiesThatNeverEndDoNotHoldConnections(t *testing.T) {
 				t.Errorf("the answer is %q; want %s", text, c.status)
 			}
 		})
+	}
+}
+
+// A client that sends all of its body before it reads gets to see why it was
+// refused: a connection that is closed on what it sends would hide that.
+func TestRefusalOfALargeUploadIsSeen(t *testing.T) {
+	for what, c := range map[string]struct{ path, header, status string }{
+		"before it began":                        {"/home/f", "If-Match: *\r\n", "412"},
+		"on a full disk":                         {"/home/full", "", "507"},
+		"on a full disk, after it was asked for": {"/home/full", "Expect: 100-continue\r\n", "507"},
+	} {
+		for _, length := range []string{"Content-Length: 33554432", "Transfer-Encoding: chunked"} {
+			t.Run(what+"/"+length[:8], func(t *testing.T) {
+				t.Parallel()
+				s := newSite(t, nil)
+				s.h.refusal = 30 * time.Second // in which it can send all
+				conn, err := net.Dial("tcp", s.Listener.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				auth := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("ann:"+annsPassword)) + "\r\n"
+				if _, err := io.WriteString(conn, "PUT "+c.path+" HTTP/1.1\r\nHost: h\r\n"+auth+c.header+length+"\r\n\r\n"); err != nil {
+					t.Fatal(err)
+				}
+				in := bufio.NewReader(conn)
+				if strings.HasPrefix(c.header, "Expect") {
+					if resp, err := http.ReadResponse(in, nil); err != nil || resp.StatusCode != 100 {
+						t.Fatalf("Expect is answered by %v, %v", resp, err)
+					}
+				}
+				piece := make([]byte, 1<<20)
+				for i := range 32 {
+					var err error
+					if length[0] == 'C' {
+						_, err = conn.Write(piece)
+					} else {
+						_, err = fmt.Fprintf(conn, "100000\r\n%s\r\n", piece)
+					}
+					if err != nil {
+						t.Fatalf("sending the %d. MiB: %v", i+1, err)
+					}
+				}
+				if length[0] != 'C' {
+					io.WriteString(conn, "0\r\n\r\n")
+				}
+				resp, err := http.ReadResponse(in, nil)
+				if err != nil || !strings.HasPrefix(resp.Status, c.status) {
+					t.Errorf("the answer is %v, %v; want %s", resp, err, c.status)
+				}
+			})
+		}
 	}
 }
 
