@@ -208,3 +208,54 @@ func TestCarriedBytesSurviveTheLossOfTheirBlockFiles(t *testing.T) {
 		})
 	}
 }
+
+// A collection that has a copy of another's file refers to the open block of
+// that other one. What that one has yet to commit is not for it to announce.
+func TestACommitDoesNotSpeakForTheOpenBlockOfAnotherCollection(t *testing.T) {
+	ctx := context.Background()
+	e := newCarryEnv(t)
+	e.held.Store(true)
+	owner, other := e.c[0], e.c[1]
+	put(t, owner, "f", "some text")
+	if _, err := e.fs.Transfer(ctx, owner, "f", other, "f", collfs.TransferOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	put(t, owner, "new", "more text")
+
+	s, err := other.NewStage(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Write(ctx, []byte("S")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Splice(s, "f", 0, collfs.SpliceOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	e.catalog.fail.Store(true)
+	if err := other.Commit(ctx, true); !errors.Is(err, errInjected) {
+		t.Fatalf("Commit() = %v", err)
+	}
+	commit(t, owner)
+	want := files(t, owner)
+
+	copied := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(copied, os.DirFS(e.store.dir)); err != nil {
+		t.Fatal(err)
+	}
+	again, err := openRealStore(ctx, copied, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.close(ctx)
+	f := collfs.NewFS(collfs.Config{Catalog: again.sql, Spool: again.spool})
+	defer f.Close(ctx)
+	c, err := f.Open(ctx, e.ids[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Release()
+	if got := files(t, c); !maps.Equal(got, want) {
+		t.Errorf("after a restart the files are %v; want %v", got, want)
+	}
+}

@@ -374,7 +374,7 @@ func (c *Collection) freezeLocked(segs []keepio.Segment) error {
 }
 
 func (c *Collection) freezeBlocksLocked(blocks []*keepio.Block) error {
-	extents, err := c.fs.cfg.Spool.Freeze(blocks)
+	extents, err := c.fs.cfg.Spool.Freeze(string(c.key.id), blocks)
 	c.extents = append(c.extents, extents...)
 	for _, b := range blocks {
 		if b.ID() != 0 {

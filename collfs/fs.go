@@ -23,7 +23,7 @@ type Spool interface {
 	Blocks
 	NewPacker(name string) *keepio.Packer
 	NewRepacker(name string) *keepio.Packer
-	Freeze(blocks []*keepio.Block) ([]keepio.Extent, error)
+	Freeze(name string, blocks []*keepio.Block) ([]keepio.Extent, error)
 	Sync(ctx context.Context, blocks []*keepio.Block) error
 	Carry(blocks []*keepio.Block, extents []keepio.Extent, limit int) (bool, error)
 	Carried(extents []keepio.Extent)

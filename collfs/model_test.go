@@ -37,11 +37,11 @@ func (s *faultySpool) Sync(ctx context.Context, blocks []*keepio.Block) error {
 	return s.Spool.Sync(ctx, blocks)
 }
 
-func (s *faultySpool) Freeze(blocks []*keepio.Block) ([]keepio.Extent, error) {
+func (s *faultySpool) Freeze(name string, blocks []*keepio.Block) ([]keepio.Extent, error) {
 	if s.failFreeze.Load() {
 		return nil, errInjected
 	}
-	return s.Spool.Freeze(blocks)
+	return s.Spool.Freeze(name, blocks)
 }
 
 // faults injects the outcomes of the next commits.

@@ -89,7 +89,7 @@ func BenchmarkDurableUpload(b *testing.B) {
 		for _, seg := range segs {
 			blocks = append(blocks, seg.Block)
 		}
-		if _, err := s.Freeze(blocks); err != nil {
+		if _, err := s.Freeze("c", blocks); err != nil {
 			b.Fatal(err)
 		}
 		if err := s.Sync(context.Background(), blocks); err != nil {
@@ -118,7 +118,7 @@ func BenchmarkSmallDurable(b *testing.B) {
 				return
 			}
 			blocks := []*keepio.Block{segs[0].Block}
-			if _, err = s.Freeze(blocks); err == nil {
+			if _, err = s.Freeze("c", blocks); err == nil {
 				err = s.Sync(context.Background(), blocks)
 			}
 			if err != nil {
@@ -150,7 +150,7 @@ func BenchmarkHash(b *testing.B) {
 					blocks = append(blocks, segs[0].Block)
 				}
 				st.Close()
-				if _, err := s.Freeze(blocks); err != nil {
+				if _, err := s.Freeze("c", blocks); err != nil {
 					b.Fatal(err)
 				}
 				if err := s.Sync(context.Background(), blocks); err != nil {

@@ -41,6 +41,8 @@ type blockFile struct {
 	unsyncable  bool   // a sync failed: the file must be replaced
 	lost        error  // the bytes cannot be relied on any more
 
+	owed []Extent // frozen by other collections, for the next record of this one
+
 	attempts int   // of storing
 	failure  error // of the last attempt
 }
@@ -174,8 +176,8 @@ func (bf *blockFile) overwrite(off uint32, data []byte) (bool, error) {
 }
 
 // freeze raises the frozen offset to the present end, waits for writes below it
-// and returns the span that was not frozen before; ok is false if there is none.
-func (bf *blockFile) freeze() (e Extent, ok bool, err error) {
+// and returns what a record of the collection called name has to say of it.
+func (bf *blockFile) freeze(name string) (extents []Extent, err error) {
 	bf.mu.Lock()
 	defer bf.mu.Unlock()
 	for bf.freezing {
@@ -193,17 +195,24 @@ func (bf *blockFile) freeze() (e Extent, ok bool, err error) {
 			bf.waitLocked()
 		}
 		if bf.lost != nil {
-			return Extent{}, false, bf.lost
+			return nil, bf.lost
 		}
 		if patches != bf.patches {
 			continue // a write failed or an overwrite slipped in: tail is stale
 		}
-		if to == bf.settled {
-			return Extent{}, false, nil
+		own := bf.group != nil && bf.group.name == name
+		if own {
+			extents, bf.owed = bf.owed, nil
 		}
-		e = Extent{Block: bf.block.id, From: bf.settled, To: to, CRC: bf.spanSumLocked(to, tail)}
+		if to == bf.settled {
+			return extents, nil
+		}
+		e := Extent{Block: bf.block.id, From: bf.settled, To: to, CRC: bf.spanSumLocked(to, tail)}
 		bf.settled, bf.settledTail = to, tail
-		return e, true, nil
+		if !own {
+			bf.owed = append(bf.owed, e)
+		}
+		return append(extents, e), nil
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"syscall"
@@ -58,7 +59,7 @@ func readSegments(t *testing.T, s *Spool, segs []Segment) []byte {
 
 func mustFreeze(t *testing.T, s *Spool, segs []Segment) []Extent {
 	t.Helper()
-	extents, err := s.Freeze(blocksOf(segs))
+	extents, err := s.Freeze("c", blocksOf(segs))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +203,7 @@ func TestConcurrentSyncsShareTheWork(t *testing.T) {
 			wg.Go(func() {
 				segs, err := p.Append(context.Background(), make([]byte, 100))
 				if err == nil {
-					_, err = m.Freeze(blocksOf(segs))
+					_, err = m.Freeze("c", blocksOf(segs))
 				}
 				if err == nil {
 					err = m.Sync(context.Background(), blocksOf(segs))
@@ -257,7 +258,7 @@ func TestFreezeReturnsEachByteOnce(t *testing.T) {
 				mu.Lock()
 				block = segs[0].Block
 				mu.Unlock()
-				extents, err := m.Freeze(blocksOf(segs))
+				extents, err := m.Freeze("c", blocksOf(segs))
 				if err != nil {
 					t.Error(err)
 				}
@@ -281,6 +282,32 @@ func TestFreezeReturnsEachByteOnce(t *testing.T) {
 	}
 	if bf := block.file.Load(); at != bf.end || len(covered) != len(all) {
 		t.Errorf("%d extents cover up to %d of %d, or overlap", len(all), at, bf.end)
+	}
+}
+
+func TestAnExtentThatAnotherCollectionFrozeIsReturnedToBoth(t *testing.T) {
+	m := openModel(t, nil)
+	p := m.NewPacker("c")
+	freeze := func(name string, segs []Segment) []Extent {
+		t.Helper()
+		extents, err := m.Freeze(name, blocksOf(segs))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return extents
+	}
+	segs := mustAppend(t, p, randomBytes(1000))
+	first := freeze("other", segs)
+	if again := freeze("other", segs); len(first) != 1 || len(again) != 0 {
+		t.Fatalf("the other collection got %v, then %v; want all bytes once", first, again)
+	}
+	mustAppend(t, p, randomBytes(100))
+	own := freeze("c", segs)
+	if len(own) != 2 || !reflect.DeepEqual(own[0], first[0]) || own[1].From != 1000 || own[1].To != 1100 {
+		t.Errorf("its own collection got %v; want %v and the 100 bytes that follow", own, first)
+	}
+	if again := freeze("c", segs); len(again) != 0 {
+		t.Errorf("its own collection got %v again", again)
 	}
 }
 

@@ -142,7 +142,7 @@ func (m *spoolModel) blocks() (blocks []*Block) {
 
 // Freeze commits all files, without making them durable.
 func (m *spoolModel) Freeze(t *rapid.T) {
-	extents, err := m.s.Freeze(m.blocks())
+	extents, err := m.s.Freeze("c", m.blocks())
 	for _, e := range extents {
 		m.extents = append(m.extents, e)
 		m.pending[e.Block] = max(m.pending[e.Block], e.To)

@@ -304,17 +304,17 @@ func filesOf(blocks []*Block) []*blockFile {
 // block, the span that was not frozen before, with its sum: what a journal record
 // that refers to these bytes relies on. It waits for appends under way below.
 // Blocks that are stored, or have nothing new, yield no extent. An extent is
-// returned once, so keep it if the record cannot be written.
-func (s *Spool) Freeze(blocks []*Block) ([]Extent, error) {
+// returned once, so keep it if the record cannot be written. But name is the
+// collection that the record is of: what it freezes in the block of another, of
+// which it has a file, that other one gets too, for its own record may come first.
+func (s *Spool) Freeze(name string, blocks []*Block) ([]Extent, error) {
 	var extents []Extent
 	for _, bf := range filesOf(blocks) {
-		e, ok, err := bf.freeze()
+		more, err := bf.freeze(name)
 		if err != nil {
 			return extents, err
 		}
-		if ok {
-			extents = append(extents, e)
-		}
+		extents = append(extents, more...)
 	}
 	return extents, nil
 }
@@ -422,7 +422,7 @@ func (s *Spool) Close(ctx context.Context) error {
 	s.wg.Wait()
 	var errs []error
 	for _, bf := range s.openFiles() {
-		if _, _, err := bf.freeze(); err != nil {
+		if _, err := bf.freeze(""); err != nil {
 			errs = append(errs, err)
 			continue
 		}

@@ -57,7 +57,7 @@ func TestAppendedBytesCanBeReadBeforeAndAfterTheyAreStored(t *testing.T) {
 	if got := read(t, s, segs); !bytes.Equal(got, data) {
 		t.Fatal("bytes differ before they are stored")
 	}
-	extents, err := s.Freeze([]*keepio.Block{segs[0].Block})
+	extents, err := s.Freeze("c", []*keepio.Block{segs[0].Block})
 	if err != nil || len(extents) != 1 || extents[0].CRC != keepio.Sum(data) {
 		t.Fatalf("Freeze = %+v, %v; want the sum %08x", extents, err, keepio.Sum(data))
 	}

@@ -58,7 +58,7 @@ func TestWritersReadersAndStoringShareASpool(t *testing.T) {
 		for _, seg := range f.segs {
 			blocks = append(blocks, seg.Block)
 		}
-		if _, err := s.Freeze(blocks); fail(err) {
+		if _, err := s.Freeze("c", blocks); fail(err) {
 			return
 		}
 		if r.IntN(4) == 0 && fail(s.Sync(context.Background(), blocks)) {
