@@ -65,6 +65,7 @@ func (k *Keeper) Collect(ctx context.Context, o CollectOptions) (r Collected, er
 	doomed, err := k.look(ctx, o, &r)
 	if err == nil && o.Grace == 0 && !o.DryRun {
 		// Without a grace time the two looks follow each other.
+		doomed.done()
 		doomed, err = k.look(ctx, o, &r)
 	}
 	if err != nil {

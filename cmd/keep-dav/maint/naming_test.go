@@ -60,6 +60,44 @@ func newKeeper(t *testing.T, onStored func(k *Keeper)) *Keeper {
 	return k
 }
 
+// openCollection makes a collection and opens it.
+func openCollection(t *testing.T, k *Keeper) *collfs.Collection {
+	t.Helper()
+	user, err := k.Catalog.CreateUser(t.Context(), "u", "", "", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := k.Files.NewUUID("4zz18")
+	_, err = k.Gate.Commit(t.Context(), collfs.Tx{Records: []collfs.RecordOp{{Kind: collfs.CreateCollection, UUID: id, Owner: user.UUID, Name: "c"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := k.Files.Open(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Release)
+	return c
+}
+
+// put commits a file.
+func put(t *testing.T, c *collfs.Collection, path, content string) {
+	t.Helper()
+	stage, err := c.NewStage(int64(len(content)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stage.Write(t.Context(), []byte(content)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.Link(stage, path, collfs.LinkOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Commit(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Between the moment when a block gets its name in the store and the one when
 // its handle knows it, garbage is collected without any grace.
 func TestABlockThatIsJustBeingNamedIsNoGarbage(t *testing.T) {
@@ -69,32 +107,8 @@ func TestABlockThatIsJustBeingNamedIsNoGarbage(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	user, err := k.Catalog.CreateUser(ctx, "u", "", "", false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := k.Files.NewUUID("4zz18")
-	if _, err := k.Gate.Commit(ctx, collfs.Tx{Records: []collfs.RecordOp{{Kind: collfs.CreateCollection, UUID: id, Owner: user.UUID, Name: "c"}}}); err != nil {
-		t.Fatal(err)
-	}
-	c, err := k.Files.Open(ctx, id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Release()
-	stage, err := c.NewStage(5)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := stage.Write(ctx, []byte("bytes")); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := c.Link(stage, "f", collfs.LinkOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Commit(ctx, true); err != nil {
-		t.Fatal(err)
-	}
+	c := openCollection(t, k)
+	put(t, c, "f", "bytes")
 	if err := k.Spool.StoreAll(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -106,5 +120,32 @@ func TestABlockThatIsJustBeingNamedIsNoGarbage(t *testing.T) {
 	p := make([]byte, 5)
 	if _, err := r.ReadAt(ctx, p, 0); err != nil || string(p) != "bytes" {
 		t.Errorf("the file reads %q, %v", p, err)
+	}
+}
+
+func TestWhatWasNamedAfterACollectionOfGarbageIsGarbageLater(t *testing.T) {
+	k := newKeeper(t, func(*Keeper) {})
+	c := openCollection(t, k)
+	collect := func() Collected {
+		t.Helper()
+		r, err := k.Collect(t.Context(), CollectOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	collect()
+	put(t, c, "f", "some bytes")
+	if err := k.Spool.StoreAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Remove("f", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Commit(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	if r := collect(); r.Trashed != 1 {
+		t.Errorf("Collect() = %+v; want the block of the removed file in the trash", r)
 	}
 }
