@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -120,6 +121,45 @@ func TestALongLogIsFoldedInTheBackground(t *testing.T) {
 	}
 	if after := tree(t, s, id, 0); after != before {
 		t.Error("folding changed the tree")
+	}
+}
+
+// A countdown is a context that ends after it was asked so often.
+type countdown struct {
+	context.Context
+	left atomic.Int64
+}
+
+func (c *countdown) Err() error {
+	if c.left.Add(-1) < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+func TestAFoldThatFailsLeavesNothingBehind(t *testing.T) {
+	s := openStore(t, Config{})
+	id := newCollection(t, s, newUser(t, s, "ann", false), "data")
+	commit(t, s, id, collfs.Op{Kind: collfs.OpMkdir, Path: "d", Attr: collfs.Attr{Extra: map[string]string{"xattr:x": strings.Repeat("x", 3<<20)}}})
+	begun := 0
+	for n := range int64(1000) {
+		ctx := &countdown{Context: t.Context()}
+		ctx.left.Store(n)
+		err := s.Fold(ctx, id)
+		var left int
+		if err := s.readers.row(t.Context(), `SELECT count(*) FROM checkpoint_part p JOIN checkpoint c ON c.id = checkpoint WHERE NOT complete`).Scan(&left); err != nil {
+			t.Fatal(err)
+		}
+		if left > 0 {
+			t.Errorf("Fold() = %v at the %dth look at its context; %d parts of a checkpoint are left", err, n, left)
+		}
+		if err == nil {
+			break
+		}
+		begun++
+	}
+	if s.folds.Load() != 1 || begun < 4 {
+		t.Errorf("%d folds were cut short, and %d were made; want four or more, and one", begun, s.folds.Load())
 	}
 }
 

@@ -65,28 +65,54 @@ func (s *Store) Fold(ctx context.Context, id collfs.UUID) error {
 	}
 	data := collfs.AppendTree(nil, tree)
 	checkpoint, err := s.writeCheckpoint(ctx, rec, data)
-	if err != nil {
-		return fmt.Errorf("fold %s: %w", id, err)
+	if err == nil {
+		err = s.useCheckpoint(rec, checkpoint, len(data))
 	}
+	if err == nil {
+		return nil
+	}
+	undo := s.dropIncomplete(checkpoint)
+	if errors.Is(err, fs.ErrNotExist) { // it was deleted meanwhile
+		return undo
+	}
+	return fmt.Errorf("fold %s: %w", id, errors.Join(err, undo))
+}
+
+// dropIncomplete deletes what there is of a checkpoint, unless it is all there and
+// in use. It would take up space for as long as the store is open, and the next
+// attempt as much again.
+func (s *Store) dropIncomplete(checkpoint int64) error {
 	s.writeMu.Lock()
 	defer s.writeMu.Unlock()
-	err = s.writer.tx(func() error {
-		if _, err := readRow(s.writer, id); err != nil {
+	return s.writer.tx(func() error {
+		var incomplete bool
+		err := s.writer.row(`SELECT count(*) FROM checkpoint WHERE id = ? AND NOT complete`, checkpoint).Scan(&incomplete)
+		if err != nil || !incomplete {
+			return err
+		}
+		return deleteCheckpoint(s.writer, checkpoint)
+	})
+}
+
+// useCheckpoint puts a checkpoint that is all there in the place of the changes
+// before it.
+func (s *Store) useCheckpoint(rec collfs.Record, checkpoint int64, size int) error {
+	s.writeMu.Lock()
+	defer s.writeMu.Unlock()
+	err := s.writer.tx(func() error {
+		if _, err := readRow(s.writer, rec.UUID); err != nil {
 			return err
 		}
 		if _, err := s.writer.exec(`UPDATE checkpoint SET complete = 1 WHERE id = ?`, checkpoint); err != nil {
 			return err
 		}
 		_, err := s.writer.exec(`UPDATE record SET checkpoint_bytes = ?, log_bytes =
-			(SELECT coalesce(sum(length(data)), 0) FROM change WHERE collection = uuid AND last > ?) WHERE uuid = ?`, len(data), rec.Revision, id)
+			(SELECT coalesce(sum(length(data)), 0) FROM change WHERE collection = uuid AND last > ?) WHERE uuid = ?`, size, rec.Revision, rec.UUID)
 		if err != nil {
 			return err
 		}
-		return prune(s.writer, id)
+		return prune(s.writer, rec.UUID)
 	})
-	if errors.Is(err, fs.ErrNotExist) { // it was deleted meanwhile
-		return s.writer.tx(func() error { return deleteCheckpoint(s.writer, checkpoint) })
-	}
 	if err == nil {
 		s.folds.Add(1)
 		s.tidyLocked()
@@ -95,29 +121,32 @@ func (s *Store) Fold(ctx context.Context, id collfs.UUID) error {
 }
 
 // writeCheckpoint writes the parts of a checkpoint, which isn't complete yet, in
-// small transactions: commits are applied in between.
+// small transactions: commits are applied in between. If it fails, part of it may
+// be there.
 func (s *Store) writeCheckpoint(ctx context.Context, rec collfs.Record, data []byte) (id int64, err error) {
 	part := 0
 	for chunk := range slices.Chunk(data, partSize) {
 		if err := ctx.Err(); err != nil {
-			return 0, err
+			return id, err
 		}
 		s.writeMu.Lock()
+		made := id
 		err := s.writer.tx(func() error {
 			if part == 0 {
 				err := s.writer.row(`INSERT INTO checkpoint (collection, revision, bytes, complete) VALUES (?, ?, ?, 0) RETURNING id`,
-					rec.UUID, rec.Revision, len(data)).Scan(&id)
+					rec.UUID, rec.Revision, len(data)).Scan(&made)
 				if err != nil {
 					return err
 				}
 			}
-			_, err := s.writer.exec(`INSERT INTO checkpoint_part (checkpoint, part, data) VALUES (?, ?, ?)`, id, part, chunk)
+			_, err := s.writer.exec(`INSERT INTO checkpoint_part (checkpoint, part, data) VALUES (?, ?, ?)`, made, part, chunk)
 			return err
 		})
 		s.writeMu.Unlock()
 		if err != nil {
-			return 0, err
+			return id, err // one that was rolled back has its id no more
 		}
+		id = made
 		part++
 	}
 	return id, nil
