@@ -18,6 +18,10 @@ func blockFileName(id keepio.BlockID) string { return fmt.Sprintf("%016x", uint6
 // may have lost them, and makes them durable. What a record carries was frozen,
 // so nothing else can have been written there since: doing it again, or for
 // entries that are dropped, does no harm. A block that is stored has them.
+//
+// They are written even where they can be read: a sync may have failed before the
+// process ended, and then the kernel has them in memory, does not know that the
+// disk has not, and would sync nothing.
 func (s *Store) restoreCarried(entries []*entry) error {
 	carried := make(map[keepio.BlockID][]keepio.Extent)
 	for _, e := range entries {
@@ -60,8 +64,8 @@ func (s *Store) restoreCarried(entries []*entry) error {
 	return errors.Join(syncDir(dir), syncDir(s.cfg.Dir))
 }
 
-// restoreFile writes extents, in order, to the file at path where it doesn't have
-// them, and reports how many bytes were missing.
+// restoreFile writes extents, in order, to the file at path, and reports how many
+// bytes were missing.
 func (s *Store) restoreFile(path string, extents []keepio.Extent) (n int, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, os.ErrNotExist) {
@@ -91,13 +95,12 @@ func (s *Store) restoreFile(path string, extents []keepio.Extent) (n int, err er
 		if _, err := f.ReadAt(is, int64(x.From)); err != nil && err != io.EOF {
 			return n, err
 		}
-		if size >= int64(x.To) && bytes.Equal(is, x.Data) {
-			continue
+		if size < int64(x.To) || !bytes.Equal(is, x.Data) {
+			n += len(x.Data)
 		}
 		if _, err := f.WriteAt(x.Data, int64(x.From)); err != nil {
 			return n, err
 		}
-		n += len(x.Data)
 		size = max(size, int64(x.To))
 	}
 	if s.cfg.NoSync {
