@@ -64,7 +64,7 @@ func (ds debts) of(refs []collfs.UUID) map[keepio.BlockID]uint64 {
 				all = make(map[keepio.BlockID]uint64, len(d.blocks))
 			}
 			for id, seq := range d.blocks {
-				all[id] = seq
+				all[id] = max(all[id], seq)
 			}
 		}
 	}
