@@ -42,6 +42,7 @@ type blockFile struct {
 	lost        error  // the bytes cannot be relied on any more
 
 	owed []Extent // frozen by other collections, for the next record of this one
+	cut  bool     // was made shorter, and not synced since
 
 	attempts int   // of storing
 	failure  error // of the last attempt
@@ -115,7 +116,7 @@ func (bf *blockFile) cutLocked(w span, tail uint32) bool {
 	bf.end = w.from
 	bf.sums = bf.sums[:w.from/ChunkSize]
 	bf.tail = tail
-	_ = bf.f.Truncate(int64(w.from)) // what stays above end is overwritten, or cut before hashing
+	bf.truncateLocked(w.from)
 	return true
 }
 
@@ -315,7 +316,14 @@ func (bf *blockFile) abort(start uint32) {
 	bf.end = start
 	bf.sums = bf.sums[:start/ChunkSize]
 	bf.tail = tail
-	_ = bf.f.Truncate(int64(start))
+	bf.truncateLocked(start)
+}
+
+// truncateLocked makes the file shorter. If that fails, what stays is overwritten,
+// or cut before hashing.
+func (bf *blockFile) truncateLocked(end uint32) {
+	bf.cut = true
+	_ = bf.f.Truncate(int64(end))
 }
 
 // tailAtLocked computes the sum that the tail had when the file ended at off.

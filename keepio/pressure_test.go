@@ -160,6 +160,25 @@ func TestAbortFreesAtOnce(t *testing.T) {
 	}
 }
 
+// A commit of what a stream left may sync the beginning of the next one, too.
+func TestABlockThatWasCutBackIsSyncedBeforeItGetsItsName(t *testing.T) {
+	m := openModel(t, nil)
+	p := m.NewPacker("c")
+	st := p.NewStream()
+	kept := mustAppend(t, st, randomBytes(70000))
+	st.Close()
+	mustFreeze(t, m.Spool, kept)
+	st = p.NewStream()
+	mustAppend(t, st, randomBytes(80000))
+	if err := m.Sync(context.Background(), blocksOf(kept)); err != nil {
+		t.Fatal(err)
+	}
+	st.Abort()
+	if err := m.StoreAll(context.Background()); err != nil { // the store looks what is on the disk
+		t.Error(err)
+	}
+}
+
 func TestAbortLeavesFrozenBytesAlone(t *testing.T) {
 	m := openModel(t, nil)
 	st := m.NewPacker("c").NewStream()

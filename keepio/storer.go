@@ -263,17 +263,22 @@ func (bf *blockFile) beginStore() *storeJob {
 	bf.attempts++
 	j := &storeJob{bf: bf, f: bf.f, size: bf.end, sums: bf.chunkSumsLocked(), err: bf.lost}
 	if j.err == nil {
-		j.err = fitFile(bf.f, bf.end)
+		j.err = bf.fitLocked()
 	}
 	return j
 }
 
-// fitFile gives f its right length: a write that failed may have left more or
-// less.
-func fitFile(f file, end uint32) error {
-	size, _, err := f.Size()
-	if err == nil && size != int64(end) {
-		err = f.Truncate(int64(end))
+// fitLocked gives the file its right length: a write that failed may have left
+// more or less. If that is not what the disk has, a sync is due before the block
+// gets its name, which tells the length, though there is nothing new to sync.
+func (bf *blockFile) fitLocked() error {
+	size, _, err := bf.f.Size()
+	if err == nil && size != int64(bf.end) {
+		bf.cut = true
+		err = bf.f.Truncate(int64(bf.end))
+	}
+	if bf.cut {
+		bf.synced, bf.cut = 0, false
 	}
 	return err
 }
