@@ -23,7 +23,8 @@
 // A record carries the number up to which the log was known durable when it
 // was written. When a record is bad, the log ends before it, unless a later
 // record proves that the bad one had been synced: that is a DamageError, for
-// then an acknowledged commit is lost, and nothing is cut.
+// then an acknowledged commit is lost, and nothing is cut. What lies behind the
+// end is wiped out before the log goes on, with the same numbers.
 //
 // After a failed fdatasync the kernel may drop what it could not write and
 // report success the next time. So the file is never synced again: records

@@ -87,6 +87,9 @@ func Open(o Options, after uint64, fn func(seq uint64, payload []byte) error) (*
 		return nil, err
 	}
 	for _, f := range files {
+		if err := forget(o.files, f, last); err != nil {
+			return nil, fmt.Errorf("journal: %w", full(err))
+		}
 		// What was replayed may be in the page cache only, and the next
 		// record will say that it is durable.
 		if err := o.files.syncPath(f.path); err != nil {

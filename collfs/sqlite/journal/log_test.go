@@ -211,6 +211,49 @@ func TestTornTailIsCutAtEveryByte(t *testing.T) {
 	}
 }
 
+// A loss of power may leave records behind a torn one. The log goes on with other
+// records under their numbers, and the database may have got as far as them.
+func TestWhatLiesBehindATornRecordNeverComesBack(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, Options{Dir: dir, SegmentSize: 1 << 16}, 0)
+	appendTo(t, l, 5)
+	torn := l.cur.pos
+	appendTo(t, l, 20)
+	path := filepath.Join(dir, l.cur.String())
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("torn"), torn+recordHeader); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+
+	l = open(t, Options{Dir: dir, SegmentSize: 1 << 16}, 0)
+	for seq := uint64(6); seq <= 12; seq++ {
+		if got, err := l.Append([]byte("another")); got != seq || err != nil {
+			t.Fatalf("Append = %d, %v; want %d", got, err, seq)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for after := uint64(5); after <= 12; after++ {
+		last, err := replay(dir, after, func(seq uint64, p []byte) error {
+			if string(p) != "another" {
+				t.Errorf("after record %d, record %d is %q", after, seq, p)
+			}
+			return nil
+		})
+		if last != 12 || err != nil {
+			t.Errorf("after record %d, replay = %d, %v; want 12", after, last, err)
+		}
+	}
+}
+
 func TestDamageBelowADurableRecordIsLoud(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, Options{Dir: dir, SegmentSize: 1 << 16}, 0)

@@ -1,7 +1,9 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -137,17 +139,53 @@ func evidence(files []segmentFile) (durable uint64) {
 
 // segmentEvidence is evidence for one segment.
 func segmentEvidence(data []byte, first uint64) (durable uint64) {
-	named, salt, ok := parseHeader(data)
-	if !ok || named != first {
-		return 0
-	}
-	for pos := int64(headerSize); pos+recordHeader <= int64(len(data)); {
-		if r, ok := parseRecord(data[pos:], salt, first); ok {
-			durable = max(durable, r.synced)
-			pos += recordSize(len(r.payload))
-		} else {
-			pos += 8
-		}
+	for _, r := range anywhere(data, first) {
+		durable = max(durable, r.synced)
 	}
 	return durable
+}
+
+// anywhere yields all records of a segment, those behind bad ones too, with their
+// offsets.
+func anywhere(data []byte, first uint64) iter.Seq2[int64, record] {
+	return func(yield func(int64, record) bool) {
+		named, salt, ok := parseHeader(data)
+		if !ok || named != first {
+			return
+		}
+		for pos := int64(headerSize); pos+recordHeader <= int64(len(data)); {
+			r, ok := parseRecord(data[pos:], salt, first)
+			if !ok {
+				pos += 8
+				continue
+			}
+			if !yield(pos, r) {
+				return
+			}
+			pos += recordSize(len(r.payload))
+		}
+	}
+}
+
+// forget takes away the records of a segment after the one numbered last, with
+// which the log ends: they lie behind a torn one, and their numbers are given to
+// others. A reader that has these from the database would take them for what
+// follows.
+func forget(fs files, f segmentFile, last uint64) error {
+	data, err := os.ReadFile(f.path)
+	if err != nil {
+		return err
+	}
+	for pos, r := range anywhere(data, f.first) {
+		if r.seq <= last {
+			continue
+		}
+		file, err := fs.open(f.path)
+		if err != nil {
+			return err
+		}
+		_, err = file.WriteAt(make([]byte, int64(len(data))-pos), pos)
+		return errors.Join(err, file.Close())
+	}
+	return nil
 }
