@@ -231,7 +231,7 @@ func (bf *blockFile) spanSumLocked(to, tail uint32) uint32 {
 	for at < to {
 		c++
 		next, end := upTo(c)
-		sum, at = joinSums(sum, next, end-at), end
+		sum, at = JoinSums(sum, next, end-at), end
 	}
 	return sum
 }

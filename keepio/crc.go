@@ -63,9 +63,9 @@ var chunkShift = func() (t [4][256]uint32) {
 	return t
 }()
 
-// joinSums returns the sum of a span from those of its two parts; n is the
+// JoinSums returns the sum, as of Sum, of a span from those of its two parts; n is the
 // length of the second.
-func joinSums(first, second uint32, n uint32) uint32 { return shiftSum(first, n) ^ second }
+func JoinSums(first, second uint32, n uint32) uint32 { return shiftSum(first, n) ^ second }
 
 // rawSum is the sum without the conditioning that makes leading zeros count:
 // rawSum(a xor b) = Sum(a) xor Sum(b). It tells how a sum changes when bytes

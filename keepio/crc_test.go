@@ -17,8 +17,8 @@ func TestSumsJoinAsTheirBytesDo(t *testing.T) {
 	data := randomBytes(3 * ChunkSize)
 	for _, cut := range []int{0, 1, 7, 4096, ChunkSize - 1, ChunkSize, ChunkSize + 1, 2 * ChunkSize, 3 * ChunkSize} {
 		a, b := data[:cut], data[cut:]
-		if got := joinSums(Sum(a), Sum(b), uint32(len(b))); got != Sum(data) {
-			t.Errorf("joinSums of a cut at %d = %08x; want %08x", cut, got, Sum(data))
+		if got := JoinSums(Sum(a), Sum(b), uint32(len(b))); got != Sum(data) {
+			t.Errorf("JoinSums of a cut at %d = %08x; want %08x", cut, got, Sum(data))
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"hash/crc32"
 	"strconv"
 	"strings"
+
+	"keepdav/keepio"
 )
 
 // A segment starts with a header:
@@ -97,11 +99,16 @@ func appendRecord(buf []byte, salt, seq, synced uint64, payload []byte) []byte {
 
 // checksum returns the CRC of an unpadded record, leaving out its CRC field.
 func checksum(salt uint64, record []byte) uint32 {
+	return crc32.Update(headerChecksum(salt, record), castagnoli, record[recordHeader:])
+}
+
+// headerChecksum is checksum up to the payload.
+func headerChecksum(salt uint64, record []byte) uint32 {
 	var s [8]byte
 	binary.LittleEndian.PutUint64(s[:], salt)
 	crc := crc32.Update(0, castagnoli, s[:])
 	crc = crc32.Update(crc, castagnoli, record[:4])
-	return crc32.Update(crc, castagnoli, record[8:])
+	return crc32.Update(crc, castagnoli, record[8:recordHeader])
 }
 
 // A record is one record of a segment. Its payload aliases the segment's bytes.
@@ -110,9 +117,28 @@ type record struct {
 	payload     []byte
 }
 
-// parseRecord returns the record at the start of data, in a segment that
-// starts with the record numbered first.
-func parseRecord(data []byte, salt, first uint64) (r record, ok bool) {
+// segmentData is what a segment holds.
+type segmentData struct {
+	data        []byte
+	first, salt uint64
+
+	wasted int      // bytes that were summed and were no record
+	sums   []uint32 // CRC-32C of data up to each multiple of eight, made when needed
+}
+
+// parseSegment returns nil for data that is not of a segment with that first
+// record.
+func parseSegment(data []byte, first uint64) *segmentData {
+	named, salt, ok := parseHeader(data)
+	if !ok || named != first {
+		return nil
+	}
+	return &segmentData{data: data, first: first, salt: salt}
+}
+
+// record returns the record at pos, a multiple of eight, if there is one.
+func (s *segmentData) record(pos int64) (r record, ok bool) {
+	data := s.data[pos:]
 	if len(data) < recordHeader {
 		return r, false
 	}
@@ -122,13 +148,33 @@ func parseRecord(data []byte, salt, first uint64) (r record, ok bool) {
 	}
 	r.seq = binary.LittleEndian.Uint64(data[8:])
 	r.synced = binary.LittleEndian.Uint64(data[16:])
-	if r.seq <= r.synced || r.seq-first > 1<<32 {
+	if r.seq <= r.synced || r.seq-s.first > 1<<32 {
 		return r, false // keeps a search through arbitrary bytes from summing most of them
 	}
 	whole := data[:recordHeader+int(n)]
-	if checksum(salt, whole) != binary.LittleEndian.Uint32(data[4:]) {
+	if s.checksum(pos, whole) != binary.LittleEndian.Uint32(data[4:]) {
+		s.wasted += len(whole)
 		return r, false
 	}
 	r.payload = whole[recordHeader:]
 	return r, true
+}
+
+// checksum is that of the record at pos. What lies behind the last record of a
+// segment is left of an earlier use of the file and may be what a user wrote: bytes
+// that look like the start of a record at every place. After some of these, sums
+// follow by arithmetic from those of the whole.
+func (s *segmentData) checksum(pos int64, record []byte) uint32 {
+	if s.wasted <= len(s.data) {
+		return checksum(s.salt, record)
+	}
+	if s.sums == nil {
+		s.sums = make([]uint32, 1, len(s.data)/8+1)
+		for i := 8; i <= len(s.data); i += 8 {
+			s.sums = append(s.sums, crc32.Update(s.sums[i/8-1], castagnoli, s.data[i-8:i]))
+		}
+	}
+	from, to := pos+recordHeader, pos+int64(len(record))
+	upTo := crc32.Update(s.sums[to/8], castagnoli, s.data[to&^7:to])
+	return keepio.JoinSums(headerChecksum(s.salt, record)^s.sums[from/8], upTo, uint32(to-from))
 }

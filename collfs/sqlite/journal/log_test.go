@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -251,6 +253,34 @@ func TestWhatLiesBehindATornRecordNeverComesBack(t *testing.T) {
 		if last != 12 || err != nil {
 			t.Errorf("after record %d, replay = %d, %v; want 12", after, last, err)
 		}
+	}
+}
+
+// A segment may begin with a torn record and go on with what a user wrote, which
+// looks like the start of a long record at every place.
+func TestBytesThatLookLikeRecordsAreSearchedInTime(t *testing.T) {
+	const first, salt = 5, 77
+	data := appendHeader(nil, first, salt)
+	for n := uint64(2 << 20); len(data) < 2<<20; n-- {
+		data = binary.LittleEndian.AppendUint64(data, n)
+	}
+	data = append(data, make([]byte, 4<<20-len(data))...)
+	data = appendRecord(data, salt, 9, 7, []byte("a record"))
+	began := time.Now()
+	if got := segmentEvidence(data, first); got != 7 {
+		t.Errorf("segmentEvidence = %d; want 7, as the last record says", got)
+	}
+	end, err := readSegment(data, first, 8, func(r record) error {
+		if r.seq != 9 || string(r.payload) != "a record" {
+			t.Errorf("record %d is %q", r.seq, r.payload)
+		}
+		return nil
+	})
+	if end != int64(len(data)) || err != nil {
+		t.Errorf("readSegment = %d, %v; want %d", end, err, len(data))
+	}
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("the search took %v", took)
 	}
 }
 

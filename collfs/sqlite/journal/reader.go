@@ -87,15 +87,15 @@ func replay(dir string, after uint64, fn func(seq uint64, payload []byte) error)
 // they follow each other, and returns the offset where it stopped. Records that
 // are known already may be damaged: they are stepped over.
 func readSegment(data []byte, first, last uint64, fn func(record) error) (end int64, err error) {
-	named, salt, ok := parseHeader(data)
-	if !ok || named != first {
+	s := parseSegment(data, first)
+	if s == nil {
 		return 0, nil
 	}
 	for pos := int64(headerSize); ; {
-		r, ok := parseRecord(data[pos:], salt, first)
+		r, ok := s.record(pos)
 		switch {
 		case !ok:
-			if pos, ok = nextRecord(data, salt, first, pos, last+1); !ok {
+			if pos, ok = s.nextRecord(pos, last+1); !ok {
 				return pos, nil
 			}
 			continue
@@ -114,9 +114,9 @@ func readSegment(data []byte, first, last uint64, fn func(record) error) (end in
 // nextRecord looks for the next good record behind a bad one at pos. If its
 // number is at most seq, then nothing between was needed and it returns its
 // offset, else pos and false.
-func nextRecord(data []byte, salt, first uint64, pos int64, seq uint64) (int64, bool) {
-	for p := pos + 8; p+recordHeader <= int64(len(data)); p += 8 {
-		if r, ok := parseRecord(data[p:], salt, first); ok {
+func (s *segmentData) nextRecord(pos int64, seq uint64) (int64, bool) {
+	for p := pos + 8; p+recordHeader <= int64(len(s.data)); p += 8 {
+		if r, ok := s.record(p); ok {
 			if r.seq <= seq {
 				return p, true
 			}
@@ -139,7 +139,7 @@ func evidence(files []segmentFile) (durable uint64) {
 
 // segmentEvidence is evidence for one segment.
 func segmentEvidence(data []byte, first uint64) (durable uint64) {
-	for _, r := range anywhere(data, first) {
+	for _, r := range parseSegment(data, first).anywhere() {
 		durable = max(durable, r.synced)
 	}
 	return durable
@@ -147,14 +147,13 @@ func segmentEvidence(data []byte, first uint64) (durable uint64) {
 
 // anywhere yields all records of a segment, those behind bad ones too, with their
 // offsets.
-func anywhere(data []byte, first uint64) iter.Seq2[int64, record] {
+func (s *segmentData) anywhere() iter.Seq2[int64, record] {
 	return func(yield func(int64, record) bool) {
-		named, salt, ok := parseHeader(data)
-		if !ok || named != first {
+		if s == nil {
 			return
 		}
-		for pos := int64(headerSize); pos+recordHeader <= int64(len(data)); {
-			r, ok := parseRecord(data[pos:], salt, first)
+		for pos := int64(headerSize); pos+recordHeader <= int64(len(s.data)); {
+			r, ok := s.record(pos)
 			if !ok {
 				pos += 8
 				continue
@@ -176,7 +175,7 @@ func forget(fs files, f segmentFile, last uint64) error {
 	if err != nil {
 		return err
 	}
-	for pos, r := range anywhere(data, f.first) {
+	for pos, r := range parseSegment(data, f.first).anywhere() {
 		if r.seq <= last {
 			continue
 		}
