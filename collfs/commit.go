@@ -309,7 +309,7 @@ func (c *Collection) rebase(ctx context.Context) error {
 		ours, c.barrier = ours[c.unclear:], true
 	}
 	m := newMerger(theirs, rec.ModifiedAt, ours)
-	m.replayAll(ours)
+	m.replayAll()
 	if m.err != nil {
 		return fmt.Errorf("merge: %w", m.err)
 	}

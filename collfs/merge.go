@@ -24,31 +24,40 @@ import (
 // was deleted by somebody who had seen it.
 type merger struct {
 	t         *Tree
-	at        time.Time // when theirs was committed
-	later     map[ContentID]int
-	out       []change // what turns theirs into the result
+	at        time.Time     // when theirs was committed
+	rest      []change      // those of ours that are still to be replayed
+	later     map[putAt]int // how many of them put a content at a path
+	out       []change      // what turns theirs into the result
 	conflicts []Notice
 	err       error // the first operation that did not apply: a bug
 }
 
+// A putAt is a content at a path.
+type putAt struct {
+	path string
+	id   ContentID
+}
+
 // newMerger returns a merger that is going to replay changes on theirs.
 func newMerger(theirs *Tree, at time.Time, changes []change) *merger {
-	m := &merger{t: theirs, at: at, later: make(map[ContentID]int)}
-	for _, ch := range changes {
-		m.later[ch.puts()]++
+	m := &merger{t: theirs, at: at, rest: changes, later: make(map[putAt]int)}
+	for i := range changes {
+		m.later[changes[i].puts()]++
 	}
 	return m
 }
 
-// replayAll replays changes in order.
-func (m *merger) replayAll(changes []change) {
-	for _, ch := range changes {
+// replayAll replays the changes in order.
+func (m *merger) replayAll() {
+	for len(m.rest) > 0 {
+		ch := m.rest[0]
+		m.rest = m.rest[1:]
+		m.later[ch.puts()]--
 		m.replay(ch)
 	}
 }
 
 func (m *merger) replay(ch change) {
-	m.later[ch.puts()]--
 	switch ch.Kind {
 	case OpPut:
 		m.put(ch)
@@ -115,16 +124,36 @@ func (m *merger) aside(path string) {
 	m.conflicts = append(m.conflicts, Notice{Path: path, Conflict: to})
 }
 
-// puts returns the id of the content that ch, with those made together with it,
-// gives to a file; zero if it isn't a put or a patch.
-func (ch *change) puts() ContentID {
+// puts returns the content that ch, with those made together with it, gives to a
+// file; zero if it isn't a put or a patch.
+func (ch *change) puts() putAt {
 	switch ch.Kind {
 	case OpPut:
-		return ch.Content.ID
+		return putAt{ch.Path, ch.Content.ID}
 	case OpPatch:
-		return ch.full.ID
+		return putAt{ch.Path, ch.full.ID}
 	}
-	return ContentID{}
+	return putAt{}
+}
+
+// putAgain reports whether a later change of ours puts the content id at path, and
+// nothing before it takes elsewhere what is there: then what ours puts there now
+// is seen by nobody.
+func (m *merger) putAgain(path string, id ContentID) bool {
+	at := putAt{path, id}
+	if m.later[at] == 0 {
+		return false
+	}
+	for i := range m.rest {
+		ch := &m.rest[i]
+		if ch.puts() == at {
+			return true
+		}
+		if (ch.Kind == OpRename || ch.Kind == OpCopy) && within(path, ch.Src) {
+			return false
+		}
+	}
+	return false
 }
 
 // patch replays a patch, as a put of all of the file if theirs has another one.
@@ -163,7 +192,7 @@ func (m *merger) put(ch change) string {
 		return ch.Path
 	case cur.id == ch.Old:
 		ch.mergePutAttr(cur)
-	case m.later[cur.id] > 0: // it has what a later change of ours puts there
+	case m.putAgain(ch.Path, cur.id):
 		return ch.Path
 	default:
 		m.aside(ch.Path)

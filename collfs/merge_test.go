@@ -117,6 +117,8 @@ func TestMergeTable(t *testing.T) {
 		{name: "both changed", base: []string{"f=1"}, ours: []string{"put f=2"}, theirs: []string{"put f=3"}, want: []string{"f" + conflictAt + "=3", "f=2"}, conflicts: 1},
 		{name: "both added", ours: []string{"put f=2"}, theirs: []string{"put f=3"}, want: []string{"f" + conflictAt + "=3", "f=2"}, conflicts: 1},
 		{name: "ours changed twice", base: []string{"f=1"}, ours: []string{"put f=2", "put f=4"}, theirs: []string{"put f=3"}, want: []string{"f" + conflictAt + "=3", "f=4"}, conflicts: 1},
+		{name: "theirs put what ours puts elsewhere", base: []string{"f=1"}, ours: []string{"put f=2", "put g=3"}, theirs: []string{"put f=3"},
+			want: []string{"f" + conflictAt + "=3", "f=2", "g=3"}, conflicts: 1},
 		{name: "suffixes do not stack", base: []string{"f" + conflictAt + "=1"}, ours: []string{"put f" + conflictAt + "=2"}, theirs: []string{"put f" + conflictAt + "=3"},
 			want: []string{"f" + conflictAt + "=2", "f~20260102-030405~2~conflict~=3"}, conflicts: 1},
 		{name: "a taken conflict name", base: []string{"f=1", "f" + conflictAt + "=9"}, ours: []string{"put f=2"}, theirs: []string{"put f=3"},
@@ -155,7 +157,7 @@ func TestMergeTable(t *testing.T) {
 			changesOf(t, theirs, tt.theirs...)
 			again := theirs.Clone()
 			m := newMerger(theirs, time.Date(2026, 1, 2, 4, 4, 5, 0, time.FixedZone("", 3600)), changes)
-			m.replayAll(changes)
+			m.replayAll()
 			if m.err != nil {
 				t.Fatal(m.err)
 			}
@@ -174,11 +176,26 @@ func TestMergeTable(t *testing.T) {
 			checkSame(t, "the changes of a merge make", again, theirs)
 			// A commit whose reply was lost is merged with itself: nothing must happen.
 			twice := newMerger(ours.Clone(), time.Now(), changes)
-			twice.replayAll(changes)
+			twice.replayAll()
 			if got := show(twice.t); !slices.Equal(got, show(ours)) {
 				t.Errorf("merged with itself: %q; want %q", got, show(ours))
 			}
 		})
+	}
+}
+
+// What ours put is skipped when ours replaces it later on, unless it has gone
+// elsewhere until then.
+func TestMergeKeepsWhatOursMovesAwayBeforeItPutsTheSameAsTheirs(t *testing.T) {
+	ours, theirs := treeOf(t, "f=1"), treeOf(t, "f=1")
+	changes := changesOf(t, ours, "put f=2", "mv f g", "put f=3")
+	changesOf(t, theirs, "put f=3")
+	m := newMerger(theirs, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), changes)
+	m.replayAll()
+	want := []string{"f" + conflictAt + "=3", "f=3", "g=2"}
+	slices.Sort(want)
+	if got := show(theirs); m.err != nil || !slices.Equal(got, want) {
+		t.Errorf("merged: %q, %v; want %q", got, m.err, want)
 	}
 }
 
