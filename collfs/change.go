@@ -255,10 +255,16 @@ func (c *Collection) transfer(kind OpKind, src, dst string, o CopyOptions) (crea
 	if old == n && o.Replace == ReplacePOSIX {
 		return false, nil
 	}
-	if err := c.clearTargetLocked(n, dst, old, o.Replace); err != nil {
+	c.settleBelowLocked(n)
+	if kind == OpCopy {
+		err = c.freezeBelowLocked(n) // the last that may fail, before anything is taken away
+	}
+	if err == nil {
+		err = c.clearTargetLocked(n, dst, old, o.Replace)
+	}
+	if err != nil {
 		return false, pathError(kind.String(), dst, err)
 	}
-	c.settleBelowLocked(n)
 	ch := change{Op: Op{Kind: kind, Path: dst, Src: src, Content: Content{ID: n.id}}}
 	if f := c.tree.lookup(dst); f != nil { // a file, as clearTargetLocked has left it
 		c.settleLocked(f)
@@ -272,9 +278,7 @@ func (c *Collection) transfer(kind OpKind, src, dst string, o CopyOptions) (crea
 		ch = change{Op: Op{Kind: OpMkdir, Path: dst, Attr: n.attr}}
 		_, err = c.tree.mkdir(dst, n.attr)
 	default:
-		if err = c.freezeBelowLocked(n); err == nil {
-			ch.node, err = c.tree.copy(src, dst)
-		}
+		ch.node, err = c.tree.copy(src, dst)
 	}
 	if err != nil {
 		return false, pathError(kind.String(), dst, err)

@@ -522,3 +522,31 @@ func TestRecordFollowsChangesOfTheRecord(t *testing.T) {
 		t.Errorf("Record() = %+v, %v", rec, err)
 	}
 }
+
+// A copy that cannot be made must leave what it was to replace.
+func TestFailedCopyKeepsItsTarget(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	spool := &faultySpool{Spool: e.spool}
+	c := e.open(e.fs(func(cfg *collfs.Config) { cfg.Spool = spool }), e.catalog.Create(e.home, "c"))
+	if _, err := c.Mkdir("dir", collfs.Attr{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	put(t, c, "dir/precious", "x")
+	h, _, err := c.OpenFile("f", collfs.OpenOptions{Flags: os.O_RDWR | os.O_CREATE})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close(ctx)
+	if _, err := h.WriteAt(ctx, []byte("new"), 0); err != nil {
+		t.Fatal(err)
+	}
+	spool.failFreeze.Store(true)
+	if _, err := c.Copy("f", "dir", collfs.CopyOptions{Replace: collfs.ReplaceAny}); !errors.Is(err, errInjected) {
+		t.Fatalf("Copy() = %v; want the failure", err)
+	}
+	spool.failFreeze.Store(false)
+	if got := get(t, c, "dir/precious"); got != "x" {
+		t.Errorf("after a failed copy the target has %q", got)
+	}
+}
