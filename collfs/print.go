@@ -2,7 +2,6 @@ package collfs
 
 import (
 	"context"
-	"errors"
 
 	"keepdav/collfs/manifest"
 	"keepdav/keepio"
@@ -15,60 +14,59 @@ type printed struct {
 }
 
 // Manifest returns the manifest of the collection as it is now, storing the
-// blocks that it names.
+// blocks that it names. What is changed meanwhile is not in it.
 func (c *Collection) Manifest(ctx context.Context) ([]byte, error) {
-	zero := ZeroBlock(func() (hash [16]byte, size uint32, err error) { return hash, 0, ErrNotStored })
-	for {
-		hole := false
-		var blocks []*keepio.Block
-		c.mu.Lock()
-		for n := range c.opened {
-			c.showLocked(n)
-		}
-		seen := make(map[*keepio.Block]struct{})
-		c.tree.Blocks(func(s keepio.Segment) {
-			if s.Block == nil {
-				hole = true
-				return
-			}
-			if _, _, stored := s.Block.Stored(); stored {
-				return
-			}
-			if _, ok := seen[s.Block]; !ok {
-				seen[s.Block] = struct{}{}
-				blocks = append(blocks, s.Block)
-			}
-		})
-		c.mu.Unlock()
-		if err := c.fs.cfg.Spool.Store(ctx, blocks); err != nil {
-			return nil, err
-		}
-		if hole {
-			hash, size, err := c.fs.cfg.Spool.Zero(ctx)
-			if err != nil {
-				return nil, err
-			}
-			zero = func() ([16]byte, uint32, error) { return hash, size, nil }
-		}
-		c.mu.RLock()
-		text, err := c.tree.AppendManifest(nil, zero)
-		if err == nil {
-			pdh := PDH(manifest.PDH(text))
-			changes := c.changes
-			c.mu.RUnlock()
-			c.mu.Lock()
-			c.printed = printed{changes, pdh}
-			c.mu.Unlock()
-			return text, nil
-		}
-		c.mu.RUnlock()
-		if !errors.Is(err, ErrNotStored) { // else something came in between
-			return nil, err
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
+	tree, changes, err := c.frozenTree()
+	if err != nil {
+		return nil, err
 	}
+	var blocks []*keepio.Block
+	hole := false
+	seen := make(map[*keepio.Block]struct{})
+	tree.Blocks(func(s keepio.Segment) {
+		if s.Block == nil {
+			hole = true
+			return
+		}
+		if _, _, stored := s.Block.Stored(); stored {
+			return
+		}
+		if _, ok := seen[s.Block]; !ok {
+			seen[s.Block] = struct{}{}
+			blocks = append(blocks, s.Block)
+		}
+	})
+	if err := c.fs.cfg.Spool.Store(ctx, blocks); err != nil {
+		return nil, err
+	}
+	var zero ZeroBlock
+	if hole {
+		hash, size, err := c.fs.cfg.Spool.Zero(ctx)
+		if err != nil {
+			return nil, err
+		}
+		zero = func() ([16]byte, uint32, error) { return hash, size, nil }
+	}
+	text, err := tree.AppendManifest(nil, zero)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.printed = printed{changes, PDH(manifest.PDH(text))}
+	return text, nil
+}
+
+// frozenTree returns a copy of the tree, of which no byte is overwritten in
+// place, and how many changes had been made.
+func (c *Collection) frozenTree() (*Tree, int64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for n := range c.opened {
+		c.showLocked(n)
+	}
+	err := c.freezeBelowLocked(c.tree.root)
+	return c.tree.Clone(), c.changes, err
 }
 
 // PDH returns the portable data hash of the collection as it is now.
