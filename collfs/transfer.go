@@ -335,6 +335,10 @@ func (t *transfer) makeDurable(ctx context.Context) error {
 			return fmt.Errorf("make a transfer durable: %w", err)
 		}
 	}
+	// What none of them says anything of: a new collection made of an old version.
+	if _, err := t.fs.cfg.Catalog.Commit(ctx, Tx{Durable: true}); err != nil {
+		return fmt.Errorf("make a transfer durable: %w", err)
+	}
 	return nil
 }
 
@@ -433,8 +437,12 @@ func (c *Collection) applyLocked(ch change) {
 // tookPlace reports whether tx, whose outcome isn't known, became a fact. It is
 // enough to look at one of its changes.
 func (t *transfer) tookPlace(ctx context.Context, tx Tx) (bool, error) {
-	if len(tx.Changes) == 0 {
-		return false, nil
+	if len(tx.Changes) == 0 { // a new collection without anything in it
+		_, err := t.fs.cfg.Catalog.Record(ctx, tx.Records[len(tx.Records)-1].UUID)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		return err == nil, err
 	}
 	ch := tx.Changes[0]
 	rec, saved, err := t.fs.cfg.Catalog.Load(ctx, ch.Collection, 0)

@@ -102,6 +102,15 @@ func TestATransferIsNotAcknowledgedBeforeItIsDurable(t *testing.T) {
 			_, err := f.Extract(ctx, a, "d", e.home, "new", collfs.TransferOptions{})
 			return err
 		},
+		"extract of a version": func(e *env, f *collfs.FS, a, _ *collfs.Collection) error {
+			old, err := f.OpenVersion(ctx, a.UUID(), 1)
+			if err != nil {
+				return err
+			}
+			defer old.Release()
+			_, err = f.Extract(ctx, old, "d", e.home, "new", collfs.TransferOptions{})
+			return err
+		},
 	} {
 		e := newEnv(t)
 		f := e.fs()
@@ -121,12 +130,33 @@ func TestATransferIsNotAcknowledgedBeforeItIsDurable(t *testing.T) {
 		if err := op(e, f, a, b); !errors.Is(err, collfs.ErrUnknownOutcome) {
 			t.Errorf("%s: a transfer that cannot be made durable = %v", name, err)
 		}
-		if err := a.Commit(ctx, true); err == nil {
+		if err := a.Commit(ctx, true); err == nil && name != "extract of a version" {
 			t.Errorf("%s: a durable commit after it = nil", name)
 		}
 		e.catalog.Fault = nil
 		commit(t, a)
 		commit(t, b)
+	}
+}
+
+func TestLostReplyOfAnEmptyNewCollection(t *testing.T) {
+	ctx := context.Background()
+	for _, done := range []bool{true, false} {
+		e := newEnv(t)
+		f := e.fs()
+		a := e.open(f, e.catalog.Create(e.home, "a"))
+		once := true
+		e.catalog.Fault = func(_ context.Context, tx collfs.Tx) memcatalog.Outcome {
+			if len(tx.Records) > 0 && once {
+				once = false
+				return memcatalog.Outcome{Err: collfs.ErrUnknownOutcome, Done: done}
+			}
+			return memcatalog.Outcome{}
+		}
+		rec, err := f.Extract(ctx, a, "", e.home, "new", collfs.TransferOptions{})
+		if err != nil || rec.Name != "new" {
+			t.Errorf("done %v: Extract() = %+v, %v; want the collection", done, rec, err)
+		}
 	}
 }
 
