@@ -98,3 +98,29 @@ func TestMissingFileIsBareErrNotExist(t *testing.T) {
 		t.Errorf("Stat() = %#v; want a PathError with fs.ErrNotExist itself", err)
 	}
 }
+
+func TestChecksumsGoWithTheirContent(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	c := e.open(e.fs(), e.catalog.Create(e.home, "c"))
+	put(t, c, "f", "x")
+	if _, err := c.SetAttr("f", func(collfs.NodeInfo) (collfs.Attr, error) {
+		return collfs.Attr{Extra: map[string]string{collfs.ExtraSum + "MD5": "00", collfs.ExtraXattr + "user.a": "b"}}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	h, _, err := c.OpenFile("f", collfs.OpenOptions{Flags: os.O_RDWR})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.WriteAt(ctx, []byte("y"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	i, err := c.Stat("f")
+	if want := map[string]string{collfs.ExtraXattr + "user.a": "b"}; err != nil || !reflect.DeepEqual(i.Attr.Extra, want) {
+		t.Errorf("attributes of a changed file = %v, %v; want %v", i.Attr.Extra, err, want)
+	}
+}

@@ -158,6 +158,7 @@ func (c *Collection) touchLocked(n *node) {
 		o.dirty, o.was = true, n.attr
 		o.edits = edits{before: n.size, low: n.size}
 		c.dirty[n] = struct{}{}
+		n.attr.Extra = withoutSums(n.attr.Extra)
 		_, _ = rand.Read(n.id[:])
 	} else { // a new id for each change, without asking for randomness each time
 		binary.LittleEndian.PutUint64(n.id[8:], binary.LittleEndian.Uint64(n.id[8:])+1)

@@ -209,6 +209,19 @@ func cutName(s string, n int) string {
 	return s[:n]
 }
 
+// withoutSums returns extra without what is true of one content only.
+func withoutSums(extra map[string]string) map[string]string {
+	isSum := func(k, _ string) bool { return strings.HasPrefix(k, ExtraSum) }
+	for k := range extra {
+		if isSum(k, "") {
+			extra = maps.Clone(extra)
+			maps.DeleteFunc(extra, isSum)
+			return extra
+		}
+	}
+	return extra
+}
+
 // mergeExtra merges a map key by key: what ours changed against was wins.
 func mergeExtra(was, ours, theirs map[string]string) map[string]string {
 	if maps.Equal(was, ours) {
