@@ -3,7 +3,9 @@ package collfs_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -179,5 +181,44 @@ func TestEditThatConflictsIsKeptWhole(t *testing.T) {
 				t.Errorf("%d files; want %d", len(got), n)
 			}
 		})
+	}
+}
+
+// What is committed must be read again: the stored form has this limit.
+func TestNoFileGrowsBeyondTheLargestOne(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	id := e.catalog.Create(e.home, "c")
+	c := e.open(e.fs(), id)
+	want := scattered(t, c, "f", 20)
+	h, _, err := c.OpenFile("f", collfs.OpenOptions{Flags: os.O_RDWR})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Truncate(1 << 46); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Sync(ctx, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Append(ctx, []byte("x")); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("Append() = %v; want ErrInvalid", err)
+	}
+	if err := h.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	again, err := e.fs().Open(ctx, id)
+	if err != nil {
+		t.Fatalf("Open() = %v", err)
+	}
+	defer again.Release()
+	r, err := again.OpenRead("f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	buf := make([]byte, len(want))
+	if _, err := r.ReadAt(ctx, buf, 0); err != nil || string(buf) != string(want) {
+		t.Errorf("read %q, %v", buf, err)
 	}
 }

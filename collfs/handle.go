@@ -292,7 +292,7 @@ func (h *Handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// maxFile is the largest offset that may be written to.
+// maxFile is the most bytes that a file may have.
 const maxFile = 1 << 46
 
 func (h *Handle) checkWrite(off, n int64) error {
@@ -350,7 +350,9 @@ func (h *Handle) write(ctx context.Context, p []byte, off int64, atEnd bool) (in
 	}
 	defer c.end()
 	if atEnd {
-		off = h.n.size
+		if off = h.n.size; off > maxFile-int64(len(p)) {
+			return 0, fs.ErrInvalid
+		}
 	}
 	h.wrote.Store(true)
 	c.touchLocked(h.n)
