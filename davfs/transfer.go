@@ -263,6 +263,12 @@ func (f *FS) transferRecord(ctx context.Context, t *transfer) (created bool, err
 // clearTarget asks the Check about what is at t.to, and returns what puts a
 // record there in the trash, or the loose file that has the name.
 func (f *FS) clearTarget(ctx context.Context, t *transfer) (ops []collfs.RecordOp, loose *spot, err error) {
+	defer func() {
+		if err != nil && loose != nil {
+			loose.close()
+			loose = nil
+		}
+	}()
 	var i Info
 	exists := false
 	switch {
@@ -273,11 +279,6 @@ func (f *FS) clearTarget(ctx context.Context, t *transfer) (ops []collfs.RecordO
 		}
 		if s.ok {
 			i, exists, loose = s.info(), true, &s
-			defer func() {
-				if err != nil {
-					s.close()
-				}
-			}()
 		} else {
 			s.close()
 		}
