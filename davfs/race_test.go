@@ -212,3 +212,66 @@ func TestConcurrentPutsAndRemovesTellTheTruth(t *testing.T) {
 		}
 	}
 }
+
+// A meanwhile does something once, after a name was looked up.
+type meanwhile struct {
+	collfs.Folders
+	name string
+	do   func()
+}
+
+func (m *meanwhile) Lookup(ctx context.Context, project collfs.UUID, name string) (collfs.Entry, error) {
+	e, err := m.Folders.Lookup(ctx, project, name)
+	if do := m.do; do != nil && name == m.name {
+		m.do = nil
+		do()
+	}
+	return e, err
+}
+
+// Between finding a record and changing it, somebody may have moved it: it must
+// not go from where it is now.
+func TestRecordThatWasMovedAwayMeanwhileStaysThere(t *testing.T) {
+	for what, change := range map[string]func(r *rig) error{
+		"remove": func(r *rig) error { return r.Remove(r.ctx, "/home/c", nil) },
+		"move":   func(r *rig) error { _, err := r.Move(r.ctx, "/home/c", "/home/e", davfs.CopyOptions{}); return err },
+		"move into a collection": func(r *rig) error {
+			_, err := r.Move(r.ctx, "/home/c", "/home/other/e", davfs.CopyOptions{})
+			return err
+		},
+		"move over it": func(r *rig) error {
+			_, err := r.Move(r.ctx, "/home/other", "/home/c", davfs.CopyOptions{Overwrite: true})
+			return err
+		},
+		"copy over it": func(r *rig) error {
+			_, err := r.Copy(r.ctx, "/home/other", "/home/c", davfs.CopyOptions{Overwrite: true})
+			return err
+		},
+		"move of a file over it": func(r *rig) error {
+			_, err := r.Move(r.ctx, "/home/other/f", "/home/c", davfs.CopyOptions{Overwrite: true})
+			return err
+		},
+	} {
+		m := new(meanwhile)
+		r := newRig(t, func(c *davfs.Config) {
+			m.Folders = c.Folders
+			c.Folders = m
+		})
+		p := r.project(r.admin.UUID, "p")
+		r.mkdir("/home/c", "/home/other")
+		r.put("/home/c/f", "precious")
+		r.put("/home/other/f", "other")
+		r.reopen() // nothing is known of names
+		m.name, m.do = "c", func() { r.move("/home/c", "/home/p/d") }
+		_ = change(r)
+		if m.do != nil {
+			t.Errorf("%s: nothing happened meanwhile", what)
+		}
+		if got, err := getFile(r.ctx, r.FS, "/home/p/d/f"); err != nil || got != "precious" {
+			t.Errorf("%s: what was moved away is %q, %v", what, got, err)
+		}
+		if e, err := r.catalog.Lookup(r.ctx, p, "d"); err != nil || !e.Collection.TrashAt.IsZero() {
+			t.Errorf("%s: the collection that was moved away is %+v, %v", what, e, err)
+		}
+	}
+}

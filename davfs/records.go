@@ -187,6 +187,9 @@ func (f *FS) trashRecord(ctx context.Context, p place, check Check) error {
 	}
 	unlock := f.site.lockFolders(p.project)
 	defer unlock()
+	if err := f.stillThere(ctx, &p); err != nil {
+		return err
+	}
 	if err := f.checkRecord(ctx, p, check); err != nil {
 		return err
 	}
@@ -205,6 +208,19 @@ func (p *place) mayTake() error {
 		return collfs.ErrReadOnly
 	}
 	return nil
+}
+
+// stillThere makes sure, under the lock of its project, that a record has the
+// name by which it was found: it may have been moved away since.
+func (f *FS) stillThere(ctx context.Context, p *place) error {
+	if !p.isRecord() || p.project == "" {
+		return nil
+	}
+	e, err := f.site.conf.Folders.Lookup(ctx, p.project, p.base)
+	if err == nil && childOf(e).uuid != p.uuid {
+		err = fs.ErrNotExist
+	}
+	return err
 }
 
 // checkRecord calls a Check on a record, or on nothing.

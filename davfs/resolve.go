@@ -68,6 +68,11 @@ func (p *place) shown() bool {
 	return p.kind == atNothing || p.direct && !strings.Contains(p.path, "/") || p.isRecord() && p.project != ""
 }
 
+// vacant is the place of a record in a project without the record.
+func (p *place) vacant() place {
+	return place{kind: atNothing, name: p.name, project: p.project, above: p.above, base: p.base, level: p.above}
+}
+
 func (p *place) mayWrite() bool { return !p.readOnly && p.level >= collfs.CanWrite }
 
 // resolve finds where a name leads. A name whose parent is nowhere is

@@ -116,8 +116,7 @@ func (f *FS) transferPath(ctx context.Context, t *transfer, s *spot) (created bo
 		if err := f.checkRecord(ctx, to, check); err != nil {
 			return false, err
 		}
-		to = place{kind: atNothing, name: to.name, project: to.project, above: to.above, base: to.base, level: to.above}
-		check = nil
+		to, check = to.vacant(), nil
 	case over, to.kind == atVirtual, to.kind == atOwner: // a folder that nothing takes the place of
 		return false, collfs.ErrReadOnly
 	}
@@ -133,7 +132,7 @@ func (f *FS) transferPath(ctx context.Context, t *transfer, s *spot) (created bo
 		return false, err
 	}
 	if over { // what it hid shows when it has gone
-		if err := f.trashRecord(ctx, t.to, nil); err != nil {
+		if err := f.trashRecord(ctx, t.to, nil); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return false, err
 		}
 		created = false
@@ -194,6 +193,9 @@ func (f *FS) cross(ctx context.Context, t *transfer, s, d *spot, o collfs.CopyOp
 	}
 	unlock := f.site.lockFolders(s.project)
 	defer unlock()
+	if err := f.stillThere(ctx, &s.place); err != nil {
+		return false, onSource{err}
+	}
 	created, err = f.site.conf.Files.Absorb(ctx, s.c, d.c, d.path, to)
 	f.site.forget(s.project)
 	return created, err
@@ -221,6 +223,17 @@ func (f *FS) transferRecord(ctx context.Context, t *transfer) (created bool, err
 	}
 	unlock := f.site.lockFolders(t.from.project, to.project)
 	defer unlock()
+	if t.move {
+		if err := f.stillThere(ctx, &t.from); err != nil {
+			return false, onSource{err}
+		}
+	}
+	if err := f.stillThere(ctx, &to); errors.Is(err, fs.ErrNotExist) {
+		to = to.vacant()
+		t.to = to
+	} else if err != nil {
+		return false, err
+	}
 	ops, loose, err := f.clearTarget(ctx, t)
 	if err != nil {
 		return false, err
