@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"keepdav/collfs"
+	"keepdav/collfs/memcatalog"
 	"keepdav/davfs"
 )
 
@@ -384,6 +385,29 @@ func TestProjectsAreCopiedWhole(t *testing.T) {
 	r.want("/home/p/c/f", "f")
 }
 
+func TestFailedCopyOfAProjectKeepsWhatItWasToReplace(t *testing.T) {
+	r := newRig(t)
+	p, q := r.project(r.admin.UUID, "p"), r.project(r.admin.UUID, "q")
+	r.mkdir("/home/p/c", "/home/q/d")
+	r.put("/home/q/d/f", "precious")
+	failure := errors.New("no room")
+	r.inMemory().Fault = func(_ context.Context, tx collfs.Tx) (o memcatalog.Outcome) {
+		for _, op := range tx.Records {
+			if op.Kind == collfs.CreateCollection && op.Name == "c" {
+				o.Err = failure
+			}
+		}
+		return o
+	}
+	_, err := r.Copy(r.ctx, "/home/p", "/home/q", davfs.CopyOptions{Overwrite: true})
+	wantErr(t, "Copy over a project", err, failure)
+	r.want("/home/q/d/f", "precious")
+	r.wantList("/home", "p/", "q/")
+	if e := r.entry(r.admin.UUID, "q"); e.Project.UUID != q || r.entry(r.admin.UUID, "p").Project.UUID != p {
+		t.Errorf("q is %+v; want what it was", e.Project)
+	}
+}
+
 func TestFilesInAProjectAreLoose(t *testing.T) {
 	r := newRig(t)
 	r.mkdir("/home/c")
@@ -689,10 +713,13 @@ func TestTransfersIntoItselfByAnotherName(t *testing.T) {
 	r.project(p, "q")
 	r.mkdir("/home/p/c", "/home/p/c/d")
 	r.put("/home/p/c/d/f", "f")
+	r.put("/home/p/l", "l")
 	c := "/by_id/" + string(r.entry(p, "c").Collection.UUID)
 	for _, names := range [][2]string{
 		{"/home/p/c", "/users/admin/p/c"}, {"/home/p/c/d", "/users/admin/p/c"}, {"/home/p/c/d", c + "/d"}, {"/home/p/c/d", c + "/d/e"},
 		{"/home/p/c", c + "/e"}, {"/home/p/c/d/f", c + "/d/f"}, {"/home/p/c/d/f", c + "/d"}, {"/home/p", "/users/admin/p"},
+		{"/home/p/c", "/users/admin/p"}, {"/home/p/c/d", "/users/admin/p"}, {"/home/p/q", "/users/admin/p"}, {"/home/p/c/d/f", "/users/admin/p"},
+		{"/home/p/l", "/users/admin/p"}, {"/home/p", "/users/admin/p/q"}, {"/home/p", "/users/admin/p/c"},
 		{"/home/p", "/users/admin/p/x"}, {"/home/p", "/users/admin/p/q/x"}, {"/home/p", "/by_id/" + string(p) + "/x"},
 	} {
 		_, err := r.Copy(r.ctx, names[0], names[1], davfs.CopyOptions{Overwrite: true})
@@ -700,9 +727,10 @@ func TestTransfersIntoItselfByAnotherName(t *testing.T) {
 		_, err = r.Move(r.ctx, names[0], names[1], davfs.CopyOptions{Overwrite: true})
 		wantErr(t, "Move "+names[0]+" to "+names[1], err, collfs.ErrIntoItself)
 		r.want("/home/p/c/d/f", "f")
+		r.want("/home/p/l", "l")
 	}
 	r.wantList("/home", "p/")
-	r.wantList("/home/p", "c/", "q/")
+	r.wantList("/home/p", "c/", "l", "q/")
 	r.wantList("/home/p/q")
 	r.wantList("/home/p/c", "d/")
 }

@@ -113,6 +113,9 @@ func (f *FS) transferPath(ctx context.Context, t *transfer, s *spot) (created bo
 		if err := to.mayTake(); err != nil {
 			return false, err
 		}
+		if err := f.apart(ctx, t); err != nil {
+			return false, err
+		}
 		if err := f.checkRecord(ctx, to, check); err != nil {
 			return false, err
 		}
@@ -208,8 +211,6 @@ func (f *FS) transferRecord(ctx context.Context, t *transfer) (created bool, err
 	switch {
 	case t.from.kind == atProject && to.inCollection() && !to.shown():
 		return false, collfs.ErrNotSupported // a collection has no projects in it
-	case to.isRecord() && to.uuid == t.from.uuid: // by another name
-		return false, collfs.ErrIntoItself
 	case to.kind == atVirtual || to.kind == atOwner || to.isRecord() && to.project == "":
 		return false, collfs.ErrReadOnly
 	}
@@ -219,6 +220,9 @@ func (f *FS) transferRecord(ctx context.Context, t *transfer) (created bool, err
 		}
 	}
 	if err := to.mayMake(); err != nil {
+		return false, err
+	}
+	if err := f.apart(ctx, t); err != nil {
 		return false, err
 	}
 	unlock := f.site.lockFolders(t.from.project, to.project)
@@ -271,6 +275,34 @@ func (f *FS) transferRecord(ctx context.Context, t *transfer) (created bool, err
 		err = f.site.moveSide(ctx, t.from.project, t.from.base, to.project, to.base, false)
 	}
 	return !replaced, err
+}
+
+// apart makes sure, whatever names they were reached by, that t.to does not lie
+// in the project t.from, nor t.from in the record t.to, which it would replace.
+func (f *FS) apart(ctx context.Context, t *transfer) error {
+	inside := false
+	var err error
+	if t.to.isRecord() {
+		inside, err = f.liesIn(ctx, t.from.uuid, t.to.uuid)
+	}
+	if err == nil && !inside && t.from.kind == atProject {
+		inside, err = f.liesIn(ctx, t.to.project, t.from.uuid)
+	}
+	if err == nil && inside {
+		err = collfs.ErrIntoItself
+	}
+	return err
+}
+
+// liesIn reports whether a record is top or lies below it.
+func (f *FS) liesIn(ctx context.Context, id, top collfs.UUID) (bool, error) {
+	for id != "" && id != top {
+		var err error
+		if id, err = f.Owner(ctx, id); err != nil {
+			return false, err
+		}
+	}
+	return id != "", nil
 }
 
 // clearTarget asks the Check about what is at t.to, and returns what puts a
@@ -366,7 +398,8 @@ func (f *FS) extractShallow(ctx context.Context, s *spot, t *transfer, ops []col
 }
 
 // copyProject copies a project with all that is in it, one record after the
-// other; ops are done with the first. If a part fails, the copy goes to the trash.
+// other; ops, which make room for it, are done with the first. If a part fails,
+// the copy goes to the trash and what it has replaced comes back.
 func (f *FS) copyProject(ctx context.Context, t *transfer, ops []collfs.RecordOp) error {
 	id := f.site.conf.Files.NewUUID("j7d0g")
 	tx := collfs.Tx{Records: append(ops, collfs.RecordOp{Kind: collfs.CreateProject, UUID: id, Owner: t.to.project, Name: t.to.base})}
@@ -381,6 +414,9 @@ func (f *FS) copyProject(ctx context.Context, t *transfer, ops []collfs.RecordOp
 		return nil
 	}
 	undo := collfs.Tx{Records: []collfs.RecordOp{{Kind: collfs.Trash, UUID: id}}}
+	for _, op := range ops {
+		undo.Records = append(undo.Records, collfs.RecordOp{Kind: collfs.Untrash, UUID: op.UUID})
+	}
 	return errors.Join(err, f.commitRecords(context.WithoutCancel(ctx), undo, t.to.project))
 }
 
