@@ -21,6 +21,7 @@ type guard struct {
 	leaves  bool // the target leaves its parent
 	noLocks bool
 	extra   []string // tokens besides the submitted ones
+	mark    LockMark // when it was asked last
 }
 
 // newGuard makes the guard of a target: what it is, or where it would be.
@@ -82,6 +83,9 @@ func (q *request) lookAbove(p *LockPlace) error {
 // check is a davfs.Check.
 func (g *guard) check(target davfs.Info, ok bool) error {
 	q := g.q
+	if l := q.h.conf.Locks; l != nil {
+		g.mark = l.Mark()
+	}
 	cur := Current{Exists: ok}
 	if ok {
 		cur.ETag, cur.ModTime = target.ETag(), target.ModTime

@@ -104,8 +104,9 @@ func (e *LockedError) Is(target error) bool { return target == collfs.ErrLocked 
 // that a Check calls (Require, Covers, TokenCovers) does I/O.
 type Locks struct {
 	conf  LockConfig
-	count atomic.Int64 // locks in the table; read without mu to see that there are none
-	wide  atomic.Int64 // those of them that are outside of collections
+	count atomic.Int64  // locks in the table; read without mu to see that there are none
+	wide  atomic.Int64  // those of them that are outside of collections
+	last  atomic.Uint64 // counts the locks granted so far; changed with mu held
 
 	mu      sync.Mutex                      // guards the fields below; never held during I/O
 	tokens  map[string]*lockEntry           // by token
@@ -117,6 +118,7 @@ type Locks struct {
 
 type lockEntry struct {
 	Lock
+	number    uint64 // in the order of granting
 	heapIndex int
 }
 
@@ -435,18 +437,26 @@ func (m *Locks) LockRoot(l Lock, p LockPlace) string {
 	return m.seenFrom(&lockEntry{Lock: l}, p).Name
 }
 
-// Gone drops the locks on p and all below it: the resource was deleted or moved.
-func (m *Locks) Gone(ctx context.Context, p LockPlace) {
-	m.drop(ctx, p, true)
+// A LockMark is a moment in the life of a lock table.
+type LockMark uint64
+
+// Mark tells the locks that are granted by now from those that come later.
+func (m *Locks) Mark() LockMark { return LockMark(m.last.Load()) }
+
+// Gone drops the locks on p and all below it that are older than the mark: the
+// resource was deleted or moved. Who has locked its name since then keeps the lock.
+func (m *Locks) Gone(ctx context.Context, p LockPlace, mark LockMark) {
+	m.drop(ctx, p, mark, true)
 }
 
-// Replaced drops the locks below p, where something else is now. Those on p
-// itself stay: they protect the name that the client saves under.
-func (m *Locks) Replaced(ctx context.Context, p LockPlace) {
-	m.drop(ctx, p, false)
+// Replaced drops the locks below p that are older than the mark, where something
+// else is now. Those on p itself stay: they protect the name that the client
+// saves under.
+func (m *Locks) Replaced(ctx context.Context, p LockPlace, mark LockMark) {
+	m.drop(ctx, p, mark, false)
 }
 
-func (m *Locks) drop(ctx context.Context, p LockPlace, self bool) {
+func (m *Locks) drop(ctx context.Context, p LockPlace, mark LockMark, self bool) {
 	if m.Empty() {
 		return
 	}
@@ -462,6 +472,8 @@ func (m *Locks) drop(ctx context.Context, p LockPlace, self bool) {
 			dead = append(dead, es...)
 		}
 	}
+	later := func(e *lockEntry) bool { return e.number > uint64(mark) }
+	dead = append(dead[:n], slices.DeleteFunc(dead[n:], later)...)
 	for _, e := range dead[n:] {
 		m.dropLocked(e)
 	}

@@ -164,7 +164,7 @@ func TestProjectLocksCoverTheirCollections(t *testing.T) {
 	if err := m.Require("v", nil, project, TouchTree); err == nil {
 		t.Error("a project may be deleted with a locked file in it")
 	}
-	m.Gone(t.Context(), project)
+	m.Gone(t.Context(), project, m.Mark())
 	if !m.Empty() || len(m.inside) != 0 {
 		t.Errorf("locks outlive their project: %v", m.List())
 	}
@@ -175,14 +175,14 @@ func TestLocksDieWithTheResource(t *testing.T) {
 	mustLock(t, m, "u", "/d", false, false)
 	mustLock(t, m, "u", "/d/a", false, false)
 	mustLock(t, m, "u", "/e", false, false)
-	m.Replaced(t.Context(), at("/d"))
+	m.Replaced(t.Context(), at("/d"), m.Mark())
 	if n := len(m.Covers(at("/d/a"))); n != 0 {
 		t.Errorf("%d locks left on a member of a replaced directory", n)
 	}
 	if n := len(m.Covers(at("/d"))); n != 1 {
 		t.Errorf("%d locks on the replaced directory; want 1", n)
 	}
-	m.Gone(t.Context(), at("/d"))
+	m.Gone(t.Context(), at("/d"), m.Mark())
 	if ls := m.List(); len(ls) != 1 || ls[0].Place.Path != "/e" {
 		t.Errorf("left after the delete: %v", ls)
 	}
@@ -374,7 +374,7 @@ func TestLockTableAgreesWithAList(t *testing.T) {
 					}
 				}
 			case 3:
-				m.Gone(context.Background(), at(p))
+				m.Gone(context.Background(), at(p), m.Mark())
 				model = slices.DeleteFunc(model, func(l Lock) bool { return within(l.Place.Path, p) })
 			case 4:
 				var tokens []string

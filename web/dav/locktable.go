@@ -86,6 +86,7 @@ func (m *Locks) belowLocked(p LockPlace, f func(*lockEntry) bool) {
 }
 
 func (m *Locks) addLocked(e *lockEntry) {
+	e.number = m.last.Add(1)
 	m.tokens[e.Token] = e
 	m.count.Add(1)
 	m.perUser[e.User]++

@@ -320,35 +320,79 @@ func TestStreamThatIsResetCommitsNothing(t *testing.T) {
 	}
 }
 
-// lateCopy is a file system in which something happens just before a COPY.
-type lateCopy struct {
-	davfs.FileSystem
-	before *func()
+// meanwhile is what happens once, just before or after a change is made.
+type meanwhile struct{ before, after func() }
+
+// hook puts a file system in the sessions of a server in which it happens.
+func (m *meanwhile) hook(c *Config) {
+	session := c.Session
+	c.Session = func(r *http.Request) (Session, error) {
+		s, err := session(r)
+		s.FS = busyFS{s.FS, m}
+		return s, err
+	}
 }
 
-func (l lateCopy) Copy(ctx context.Context, src, dst string, o davfs.CopyOptions) (bool, error) {
-	if f := *l.before; f != nil {
-		*l.before = nil
-		f()
+func once(f *func()) {
+	if do := *f; do != nil {
+		*f = nil
+		do()
 	}
-	return l.FileSystem.Copy(ctx, src, dst, o)
+}
+
+type busyFS struct {
+	davfs.FileSystem
+	m *meanwhile
+}
+
+func (b busyFS) Copy(ctx context.Context, src, dst string, o davfs.CopyOptions) (bool, error) {
+	once(&b.m.before)
+	defer once(&b.m.after)
+	return b.FileSystem.Copy(ctx, src, dst, o)
+}
+
+func (b busyFS) Move(ctx context.Context, src, dst string, o davfs.CopyOptions) (bool, error) {
+	once(&b.m.before)
+	defer once(&b.m.after)
+	return b.FileSystem.Move(ctx, src, dst, o)
+}
+
+func (b busyFS) Remove(ctx context.Context, name string, check davfs.Check) error {
+	once(&b.m.before)
+	defer once(&b.m.after)
+	return b.FileSystem.Remove(ctx, name, check)
+}
+
+func TestLockTakenAfterADeleteStays(t *testing.T) {
+	var m meanwhile
+	s := newServer(t, m.hook)
+	bob := s.as("bob", "")
+	s.put("/home/coll/f", "/home/coll/g", "/home/coll/h", "/home/coll/d/", "/home/coll/d/x", "/home/coll/e/")
+	var tok string
+	for _, c := range []struct {
+		status                 int
+		method, path, to, then string // then: what bob locks
+	}{
+		{204, "DELETE", "/home/coll/f", "", "/shared/x/f"},
+		{201, "MOVE", "/home/coll/g", "/home/coll/g2", "/shared/x/g"},
+		{204, "MOVE", "/home/coll/e", "/home/coll/d", "/shared/x/d/x"},
+	} {
+		m.after = func() { tok = bob.lock(201, c.then, "", exclusiveXML) }
+		s.want(c.status, c.method, c.path, "Destination: "+c.to, "")
+		mine := strings.Replace(c.then, "/shared/x", "/home/coll", 1)
+		s.want(423, "PUT", mine, "", "ann's")
+		bob.want(204, "PUT", c.then, "If: (<"+tok+">)", "bob's")
+	}
 }
 
 func TestCopyChecksItsSourceAgain(t *testing.T) {
-	var before func()
-	s := newServer(t, func(c *Config) {
-		session := c.Session
-		c.Session = func(r *http.Request) (Session, error) {
-			s, err := session(r)
-			s.FS = lateCopy{s.FS, &before}
-			return s, err
-		}
-	})
+	var m meanwhile
+	s := newServer(t, m.hook)
 	s.put("/home/coll/f")
 	etag := s.want(200, "HEAD", "/home/coll/f", "", "").Header.Get("ETag")
 	headers := "If-Match: " + etag + "\nDestination: /home/coll/g"
 	s.want(201, "COPY", "/home/coll/f", headers, "")
-	before = func() { s.want(204, "PUT", "/home/coll/f", "", "changed meanwhile") }
+	m.before = func() { s.want(204, "PUT", "/home/coll/f", "", "changed meanwhile") }
 	s.want(412, "COPY", "/home/coll/f", strings.Replace(headers, "/g", "/h", 1), "")
 	s.want(404, "GET", "/home/coll/h", "", "")
 }

@@ -37,7 +37,7 @@ func (q *request) delete() error {
 		return err
 	}
 	if q.h.conf.Locks != nil {
-		q.h.conf.Locks.Gone(q.ctx, g.place)
+		q.h.conf.Locks.Gone(q.ctx, g.place, g.mark)
 	}
 	q.created(false)
 	return nil
@@ -168,10 +168,10 @@ func (q *request) copyMove() error {
 	}
 	if l := q.h.conf.Locks; l != nil {
 		if move {
-			l.Gone(q.ctx, srcGuard.place)
+			l.Gone(q.ctx, srcGuard.place, srcGuard.mark)
 		}
 		if !created {
-			l.Replaced(q.ctx, dstGuard.place)
+			l.Replaced(q.ctx, dstGuard.place, dstGuard.mark)
 		}
 	}
 	q.created(created)
