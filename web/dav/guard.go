@@ -3,6 +3,7 @@ package dav
 import (
 	"errors"
 	"io/fs"
+	"net/http"
 
 	"keepdav/collfs"
 	"keepdav/davfs"
@@ -20,6 +21,7 @@ type guard struct {
 	headers bool // If-Match and its like are about this target
 	leaves  bool // the target leaves its parent
 	noLocks bool
+	looked  bool     // what is above the place has been looked up
 	extra   []string // tokens besides the submitted ones
 	mark    LockMark // when it was asked last
 }
@@ -35,10 +37,8 @@ func (q *request) newGuard(name string, touch Touch, info davfs.Info, exists boo
 			return nil, err
 		}
 	}
-	if l := q.h.conf.Locks; l != nil && l.Wide() {
-		if err := q.lookAbove(&g.place); err != nil {
-			return nil, err
-		}
+	if err := g.look(); err != nil {
+		return nil, err
 	}
 	g.parent = g.place.parent()
 	if exists && touch == TouchTree && info.Dir && info.Path == "" && g.place.inCollection() {
@@ -53,6 +53,29 @@ func (q *request) newGuard(name string, touch Touch, info davfs.Info, exists boo
 	}
 	return g, nil
 }
+
+// look finds the projects that the place lies in, if one of them may be locked.
+func (g *guard) look() error {
+	if l := g.q.h.conf.Locks; l == nil || !l.Wide() {
+		return nil
+	}
+	return g.lookAbove()
+}
+
+func (g *guard) lookAbove() error {
+	if g.looked {
+		return nil
+	}
+	if err := g.q.lookAbove(&g.place); err != nil {
+		return err
+	}
+	g.looked, g.parent = true, g.place.parent()
+	return nil
+}
+
+// errLookAgain says that a project was locked since a guard was made. Whether it is
+// one of those around the place cannot be found out when a change is made.
+var errLookAgain = errors.New("a project was locked meanwhile")
 
 // lookAbove finds the projects that the tree of p lies in, for locks on them. The
 // way up is that of the records: another user may know p by a name that does not
@@ -108,6 +131,9 @@ func (g *guard) checkLocks(exists bool) error {
 	q := g.q
 	if g.noLocks || q.h.conf.Locks == nil || q.h.conf.LockMode != LocksEnforced {
 		return nil
+	}
+	if !g.looked && g.place.Tree != "" && q.h.conf.Locks.Wide() {
+		return fail(http.StatusServiceUnavailable, errLookAgain)
 	}
 	tokens := q.ifh.Tokens()
 	if len(g.extra) > 0 {

@@ -54,7 +54,7 @@ func (q *request) lock() error {
 	if err := q.preflight(g, info, exists); err != nil {
 		return err
 	}
-	if err := q.lookAbove(&g.place); err != nil {
+	if err := g.lookAbove(); err != nil {
 		return err
 	}
 	l, err := locks.Acquire(q.ctx, Lock{

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"keepdav/davfs"
 )
 
 func at(path string) LockPlace {
@@ -442,6 +444,43 @@ func locksOnProjectsHoldByEveryName(t *testing.T) {
 	s.want(423, "LOCK", "/home/", "Depth: infinity", exclusiveXML)
 	bob.want(204, "UNLOCK", "/shared/x/g", "Lock-Token: <"+held+">", "")
 	s.lock(200, "/home/", "Depth: infinity", exclusiveXML)
+}
+
+// busyUpload is the upload of a busyFS: after is when the body is there.
+type busyUpload struct {
+	davfs.Upload
+	m *meanwhile
+}
+
+func (b busyFS) Put(ctx context.Context, name string, o davfs.PutOptions) (davfs.Upload, error) {
+	once(&b.m.before)
+	up, err := b.FileSystem.Put(ctx, name, o)
+	return busyUpload{up, b.m}, err
+}
+
+func (u busyUpload) Commit(ctx context.Context) (davfs.Info, bool, error) {
+	once(&u.m.after)
+	return u.Upload.Commit(ctx)
+}
+
+func projectLockedDuringAnUploadHolds(t *testing.T) {
+	var m meanwhile
+	s := newServer(t, m.hook)
+	bob := s.as("bob", "")
+	s.want(201, "PUT", "/home/coll/f", "", "old")
+	var tok string
+	lock := func() { tok = s.lock(200, "/home/", "Depth: infinity", exclusiveXML) }
+	m.before = lock
+	bob.want(423, "PUT", "/shared/x/f", "", "bob's")
+	s.want(204, "UNLOCK", "/home/", "Lock-Token: <"+tok+">", "")
+	m.after = lock
+	if a := bob.want(503, "PUT", "/shared/x/f", "", "bob's"); a.Header.Get("Retry-After") == "" {
+		t.Error("503 without Retry-After")
+	}
+	bob.want(423, "PUT", "/shared/x/f", "", "bob's")
+	if got := s.content("/home/coll/f"); got != "old" {
+		t.Errorf("the locked file has become %q", got)
+	}
 }
 
 // A request to the deepest of places that names its lock as often as a header

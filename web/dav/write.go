@@ -79,6 +79,9 @@ func (q *request) put() error {
 	if err := q.receive(up, size, sums); err != nil {
 		return err
 	}
+	if err := g.look(); err != nil { // the upload may have taken hours
+		return err
+	}
 	now, created, err := up.Commit(q.ctx)
 	if err != nil {
 		return noParent(err)
