@@ -28,7 +28,7 @@ type Current struct {
 // If-Modified-Since in the order of RFC 9110 §13.2.2.
 func EvalConditions(h http.Header, method string, cur Current) Verdict {
 	read := method == http.MethodGet || method == http.MethodHead
-	if im := joined(h, "If-Match"); im != "" {
+	if im, ok := joined(h, "If-Match"); ok {
 		if !matchesAny(im, cur, strongMatch) {
 			return PreconditionFailed
 		}
@@ -37,7 +37,7 @@ func EvalConditions(h http.Header, method string, cur Current) Verdict {
 			return PreconditionFailed
 		}
 	}
-	if inm := joined(h, "If-None-Match"); inm != "" {
+	if inm, ok := joined(h, "If-None-Match"); ok {
 		if matchesAny(inm, cur, weakMatch) {
 			if read {
 				return NotModified
@@ -66,21 +66,20 @@ func IfRangeHolds(h http.Header, cur Current) bool {
 	return ok && cur.ModTime.Truncate(time.Second).Equal(t)
 }
 
-func joined(h http.Header, key string) string {
+// joined is the value of a header in all its lines; ok is false when there is none.
+func joined(h http.Header, key string) (list string, ok bool) {
 	v := h.Values(key)
-	if len(v) == 1 {
-		return strings.TrimSpace(v[0])
-	}
-	return strings.TrimSpace(strings.Join(v, ","))
+	return strings.Join(v, ","), len(v) > 0
 }
 
-// matchesAny reports whether list ("*" or entity tags) matches cur. Malformed
-// rest of a list matches nothing.
+// matchesAny reports whether list ("*" or entity tags) matches cur; an empty one
+// does not. Malformed rest of a list matches nothing: there are clients that send
+// such in If-None-Match, to be sure of that.
 func matchesAny(list string, cur Current, match func(a, b string) bool) bool {
-	if list == "*" {
-		return cur.Exists
-	}
 	for list = strings.TrimLeft(list, " \t,"); list != ""; list = strings.TrimLeft(list, " \t,") {
+		if list[0] == '*' {
+			return cur.Exists
+		}
 		n := tagLen(list)
 		if n == 0 {
 			return false
