@@ -319,7 +319,7 @@ func TestConditionsFollowTheirOrder(t *testing.T) {
 			t.Errorf("%s %q (exists %v) = %v; want %v", c.method, c.headers, c.cur.Exists, got, c.want)
 		}
 	}
-	for in, want := range map[string]bool{"": true, `"x"`: true, `W/"x"`: false, `"y"`: false, same: true, before: false, after: false, "junk": false} {
+	for in, want := range map[string]bool{"": true, `"x"`: true, `W/"x"`: false, `"y"`: false, same: false, before: false, after: false, "junk": false} {
 		if got := IfRangeHolds(http.Header{"If-Range": {in}}, here); got != want {
 			t.Errorf("If-Range: %s = %v; want %v", in, got, want)
 		}

@@ -28,7 +28,7 @@ var onTheSite = []func(*testing.T){
 	TestExpectContinueIsNotGivenToTheRefused, TestRefusedBodyIsDrained, TestHostileRequests, TestUnknownMethodsAreNamedTheKnown,
 	TestEveryClientFindsTheServer, TestFinderUpload, TestExplorerCopiesAFile, TestWindowsSeesNamesItDoesNotAllow, TestOfficeSavesADocument,
 	TestGvfsWorksWithoutSlashes, TestKDEAsksAboutLocks, TestDavfs2EditsAFile, TestRcloneSyncs, TestPropertiesAreGivenBackAsSet,
-	TestProppatchIsAllOrNothing, TestDirectoriesAnswerGetAndHead, TestChecksumsAreVerifiedAndKept, TestWindowsFoldersWithForbiddenNamesWork, TestLockIsRefreshedByEitherHeader, TestLitmusPasses,
+	TestProppatchIsAllOrNothing, TestDirectoriesAnswerGetAndHead, TestDownloadGoesOnOnlyWithTheSameContent, TestChecksumsAreVerifiedAndKept, TestWindowsFoldersWithForbiddenNamesWork, TestLockIsRefreshedByEitherHeader, TestLitmusPasses,
 }
 
 const onTheSitePrefix = "TestOnTheSite/"
