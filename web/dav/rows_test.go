@@ -97,6 +97,22 @@ func TestPutOfAPartKeepsTheRest(t *testing.T) {
 	s.want(201, "PUT", "/home/coll/new", "Content-Range: bytes 0-2/3", "abc")
 }
 
+func TestPartOfASmallerWholeIsRefused(t *testing.T) {
+	var m meanwhile
+	s := newServer(t, m.hook)
+	s.want(201, "PUT", "/home/coll/f", "", "0123456789")
+	a := s.want(416, "PUT", "/home/coll/f", "Content-Range: bytes 2-4/5", "abc")
+	if got := a.Header.Get("Content-Range"); got != "bytes */10" {
+		t.Errorf("Content-Range of the refusal: %q", got)
+	}
+	m.before = func() { s.want(204, "PUT", "/home/coll/f", "", "0123456789 and more") }
+	s.want(416, "PUT", "/home/coll/f", "Content-Range: bytes 2-4/10", "abc")
+	if got := s.content("/home/coll/f"); got != "0123456789 and more" {
+		t.Errorf("content = %q", got)
+	}
+	s.want(204, "PUT", "/home/coll/f", "Content-Range: bytes 2-4/100", "abc")
+}
+
 func TestPatchUpdatesInPlace(t *testing.T) {
 	const head = "Content-Type: application/x-sabredav-partialupdate\nX-Update-Range: "
 	s := newServer(t)
@@ -355,6 +371,16 @@ func (b busyFS) Move(ctx context.Context, src, dst string, o davfs.CopyOptions) 
 	once(&b.m.before)
 	defer once(&b.m.after)
 	return b.FileSystem.Move(ctx, src, dst, o)
+}
+
+func (b busyFS) WriteAt(ctx context.Context, name string, off, n int64, body io.Reader, check davfs.Check) (davfs.Info, error) {
+	once(&b.m.before)
+	return b.FileSystem.WriteAt(ctx, name, off, n, body, check)
+}
+
+func (b busyFS) SetAttr(ctx context.Context, name string, c davfs.AttrChange) (davfs.Info, error) {
+	once(&b.m.before)
+	return b.FileSystem.SetAttr(ctx, name, c)
 }
 
 func (b busyFS) Remove(ctx context.Context, name string, check davfs.Check) error {

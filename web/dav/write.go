@@ -228,6 +228,18 @@ func (q *request) writePart(g *guard, info davfs.Info, pw PartWrite) error {
 	if pw.Len >= 0 && pw.Len != n {
 		return fail(http.StatusRequestedRangeNotSatisfiable, fmt.Errorf("the body has %d bytes, the range %d", n, pw.Len))
 	}
+	// The client takes the whole for smaller than it is: what it knows is of
+	// another content, whose end would stay behind the part.
+	outgrown := func(size int64) error {
+		if pw.Size < 0 || size <= pw.Size {
+			return nil
+		}
+		q.w.Header().Set("Content-Range", "bytes */"+strconv.FormatInt(size, 10))
+		return fail(http.StatusRequestedRangeNotSatisfiable, fmt.Errorf("the file has %d bytes, its part is one of %d", size, pw.Size))
+	}
+	if err := outgrown(info.Size); err != nil {
+		return err
+	}
 	off := pw.Off
 	switch {
 	case pw.Append:
@@ -248,6 +260,9 @@ func (q *request) writePart(g *guard, info davfs.Info, pw PartWrite) error {
 		}
 		if pw.Suffix && cur.Size != info.Size {
 			return collfs.ErrCondition // "the last n bytes" are others now
+		}
+		if err := outgrown(cur.Size); err != nil {
+			return err
 		}
 		return g.check(cur, ok)
 	}
