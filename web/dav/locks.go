@@ -186,15 +186,33 @@ func (m *Locks) Acquire(ctx context.Context, l Lock) (Lock, error) {
 	if err != nil {
 		return Lock{}, err
 	}
-	if m.conf.Store != nil {
-		if err := m.conf.Store.Put(ctx, l); err != nil {
-			m.mu.Lock()
-			m.dropLocked(e)
-			m.mu.Unlock()
-			return Lock{}, fmt.Errorf("save lock on %s: %w", l.Place.Name, err)
-		}
+	if err := m.save(ctx, l); err != nil {
+		m.mu.Lock()
+		m.dropLocked(e)
+		m.mu.Unlock()
+		m.forget(ctx, []*lockEntry{e})
+		return Lock{}, err
 	}
 	return l, nil
+}
+
+// save stores a lock, unless it has gone from the table meanwhile: what is only in
+// the store would come back with a restart.
+func (m *Locks) save(ctx context.Context, l Lock) error {
+	if m.conf.Store == nil {
+		return nil
+	}
+	err := m.conf.Store.Put(ctx, l)
+	m.mu.Lock()
+	gone := m.tokens[l.Token] == nil
+	m.mu.Unlock()
+	if gone {
+		m.forget(ctx, []*lockEntry{{Lock: l}})
+	}
+	if err != nil {
+		return fmt.Errorf("save lock on %s: %w", l.Place.Name, err)
+	}
+	return nil
 }
 
 func (m *Locks) mayAcquireLocked(l Lock) error {
@@ -250,12 +268,7 @@ func (m *Locks) Refresh(ctx context.Context, user string, tokens []string, p Loc
 	if l.Token == "" {
 		return Lock{}, ErrNoSuchLock
 	}
-	if m.conf.Store != nil {
-		if err := m.conf.Store.Put(ctx, l); err != nil {
-			return Lock{}, fmt.Errorf("save lock on %s: %w", l.Place.Name, err)
-		}
-	}
-	return l, nil
+	return l, m.save(ctx, l)
 }
 
 // Release gives up a lock that covers p. One of another user is ErrLockOwner.

@@ -323,6 +323,41 @@ func TestLocksSurviveRestartUntilTheyExpire(t *testing.T) {
 	})
 }
 
+// lateStore is a LockStore in which something happens while a lock is stored.
+type lateStore struct {
+	memLocks
+	during func()
+}
+
+func (s *lateStore) Put(ctx context.Context, l Lock) error {
+	if do := s.during; do != nil {
+		s.during = nil
+		do()
+	}
+	return s.memLocks.Put(ctx, l)
+}
+
+func TestLockThatEndsWhileItIsStoredDoesNotComeBack(t *testing.T) {
+	store := &lateStore{memLocks: memLocks{m: map[string]Lock{}}}
+	m := newLocks(t, LockConfig{Store: store})
+	l := mustLock(t, m, "u", "/a", false, false)
+	store.during = func() {
+		if err := m.Release(t.Context(), "u", l.Token, at("/a")); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := m.Refresh(t.Context(), "u", []string{l.Token}, at("/a"), time.Minute); err != nil && !errors.Is(err, ErrNoSuchLock) {
+		t.Error(err)
+	}
+	store.during = func() { m.Gone(t.Context(), at("/a"), m.Mark()) }
+	if _, err := m.Acquire(t.Context(), Lock{Place: at("/a"), User: "u"}); err != nil && !errors.Is(err, ErrNoSuchLock) {
+		t.Error(err)
+	}
+	if m := newLocks(t, LockConfig{Store: store}); !m.Empty() {
+		t.Errorf("after a restart there are %v", m.List())
+	}
+}
+
 func TestLockThatCannotBeStoredIsNotGranted(t *testing.T) {
 	store := &memLocks{m: map[string]Lock{}, fail: errors.New("disk")}
 	m := &Locks{conf: LockConfig{Store: store, MaxTimeout: time.Hour, PerUser: 1}, tokens: map[string]*lockEntry{}, inside: map[string][]*lockEntry{}, perUser: map[string]int{}}
