@@ -96,6 +96,9 @@ var methods = map[string]func(*request) error{
 	"UNLOCK":    (*request).unlock,
 }
 
+// readOnly are the methods that change nothing.
+var readOnly = map[string]bool{"OPTIONS": true, "GET": true, "HEAD": true, "PROPFIND": true}
+
 // DAVHeader is the DAV header of h. It is wanted on a 401 too: Finder gives up
 // on a server whose refusal does not have it.
 func (h *Handler) DAVHeader() string {
@@ -138,8 +141,10 @@ func (q *request) serve() error {
 		q.w.Header().Set("Allow", q.allow(allowAny))
 		return fail(http.StatusMethodNotAllowed, nil)
 	}
-	if strings.Contains(q.r.RequestURI, "#") {
-		return errBadPath // a fragment names no resource, and cutting it off would name another
+	// A fragment names no resource, and what is to be changed has no query: a name
+	// with one of these signs in it has to be escaped, and cut off there is another.
+	if strings.Contains(q.r.RequestURI, "#") || (q.r.URL.RawQuery != "" || q.r.URL.ForceQuery) && !readOnly[q.r.Method] {
+		return errBadPath
 	}
 	p, err := RequestPath(q.r, q.h.conf.Prefix)
 	if err != nil {

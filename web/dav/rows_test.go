@@ -748,6 +748,23 @@ func TestHostileRequests(t *testing.T) {
 	}
 }
 
+func TestNamesAreNotCutAtAQuery(t *testing.T) {
+	s := newServer(t)
+	s.put("/home/coll/what", "/home/coll/d/")
+	for _, q := range []string{"?", "?.txt"} {
+		for method, headers := range map[string]string{
+			"PUT": "", "DELETE": "", "MKCOL": "", "LOCK": "", "PROPPATCH": "", "PATCH": "", "COPY": "Destination: /home/coll/c", "MOVE": "Destination: /home/coll/c",
+		} {
+			s.want(400, method, "/home/coll/what"+q, headers, "")
+		}
+		s.want(200, "GET", "/home/coll/what"+q, "", "")
+	}
+	if got := s.content("/home/coll/what"); got != "/home/coll/what" {
+		t.Errorf("content = %q", got)
+	}
+	s.want(201, "PUT", "/home/coll/what%3F.txt", "", "x")
+}
+
 func TestUnknownMethodsAreNamedTheKnown(t *testing.T) {
 	s := newServer(t)
 	for _, m := range []string{"POST", "REPORT", "SEARCH", "BREW"} {
