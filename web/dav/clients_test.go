@@ -233,6 +233,14 @@ func TestOfficeSavesADocument(t *testing.T) {
 	off.want(204, "UNLOCK", "/home/coll/doc.docx", "Lock-Token: <"+tok+">", "")
 }
 
+func TestWindowsTimesRespectALockTakenMeanwhile(t *testing.T) {
+	var m meanwhile
+	s := newServer(t, m.hook)
+	s.put("/home/coll/f")
+	m.before = func() { s.as("bob", "").lock(200, "/shared/x/f", "", exclusiveXML) }
+	s.want(423, "PROPPATCH", "/home/coll/f", "", patchXML(win32Times))
+}
+
 func TestGvfsWorksWithoutSlashes(t *testing.T) {
 	s := newServer(t)
 	gv := s.as("ann", "gvfs/1.54.0")

@@ -2,6 +2,7 @@ package dav
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,7 +35,9 @@ func (q *request) proppatch() error {
 		}
 		return err
 	}
-	g.noLocks = q.onlyWin32(patches, g.place)
+	if onlyWin32(patches) {
+		g.extra = q.ownTokens(g.place)
+	}
 	if err := q.preflight(g, info, true); err != nil {
 		return err
 	}
@@ -50,23 +53,22 @@ func (q *request) proppatch() error {
 }
 
 // onlyWin32 reports whether the patches only set what Windows keeps beside each
-// file, and p is locked by nobody else: Office sends them without the token of
-// its own lock.
-func (q *request) onlyWin32(patches []Patch, p LockPlace) bool {
+// file: Office sends them without the token of its own lock.
+func onlyWin32(patches []Patch) bool {
+	return !slices.ContainsFunc(patches, func(pt Patch) bool { return pt.Name.Space != nsWin32 })
+}
+
+// ownTokens are the tokens of the user's locks that cover p.
+func (q *request) ownTokens(p LockPlace) (tokens []string) {
 	if q.h.conf.Locks == nil {
-		return true
-	}
-	for _, pt := range patches {
-		if pt.Name.Space != nsWin32 {
-			return false
-		}
+		return nil
 	}
 	for _, l := range q.h.conf.Locks.Covers(p) {
-		if l.User != q.user {
-			return false
+		if l.User == q.user {
+			tokens = append(tokens, l.Token)
 		}
 	}
-	return true
+	return tokens
 }
 
 // A patchPlan is what a PROPPATCH comes to: one change, or failures. All
