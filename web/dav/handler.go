@@ -221,8 +221,6 @@ func (q *request) failureBody(err error) []byte {
 	return nil
 }
 
-// logFailure tells what went wrong to whoever writes the request log: the
-// ResponseWriter, if it has a method Failed, else the logger in the context.
 // failed tells whoever keeps the log.
 func (q *request) failed(status int, err error) {
 	if q.h.conf.Failed != nil {
