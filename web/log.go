@@ -60,10 +60,13 @@ var kindNames = map[collfs.Kind]string{
 }
 
 // A LineBuffer gathers lines so that a busy log costs one write for many of
-// them. A line waits a fifth of a second at most. Writes may be concurrent.
+// them. A line waits a fifth of a second at most. What cannot be written is
+// dropped, and later lines are tried again. Writes may be concurrent.
 type LineBuffer struct {
+	to io.Writer
+
 	mu    sync.Mutex    // guards the fields below
-	out   *bufio.Writer // over what New was given
+	out   *bufio.Writer // over to
 	timer *time.Timer   // runs while something waits
 	armed bool
 }
@@ -75,7 +78,7 @@ const (
 
 // NewLineBuffer returns a buffer in front of w. Close it.
 func NewLineBuffer(w io.Writer) *LineBuffer {
-	b := &LineBuffer{out: bufio.NewWriterSize(w, lineBufferSize)}
+	b := &LineBuffer{to: w, out: bufio.NewWriterSize(w, lineBufferSize)}
 	b.timer = time.AfterFunc(time.Hour, b.Flush)
 	b.timer.Stop()
 	return b
@@ -86,9 +89,12 @@ func (b *LineBuffer) Write(line []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(line) > b.out.Available() {
-		b.out.Flush()
+		b.flushLocked()
 	}
 	n, err := b.out.Write(line)
+	if err != nil { // of a line that is longer than the buffer
+		b.out.Reset(b.to)
+	}
 	if !b.armed {
 		b.armed = true
 		b.timer.Reset(lineBufferDelay)
@@ -101,7 +107,14 @@ func (b *LineBuffer) Flush() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.armed = false
-	b.out.Flush()
+	b.flushLocked()
+}
+
+// flushLocked writes what waits. b.mu must be held.
+func (b *LineBuffer) flushLocked() {
+	if b.out.Flush() != nil {
+		b.out.Reset(b.to) // it would remember the failure for ever, and the disk may be full for a while only
+	}
 }
 
 // Close writes what waits.
