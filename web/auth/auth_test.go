@@ -258,6 +258,12 @@ func TestBrokenAccountsAreNotADenial(t *testing.T) {
 	}
 }
 
+func TestPasswordThatLooksLikeATokenIsRefused(t *testing.T) {
+	if _, err := HashPassword(t.Context(), "v2/my/password"); err == nil {
+		t.Error("HashPassword took what nobody can log in with")
+	}
+}
+
 func TestHashesThatWouldExhaustMemoryAreRefused(t *testing.T) {
 	for _, h := range []string{"", "x", "$argon2id$v=19$m=99999999,t=2,p=1$AAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAA",
 		"$argon2id$v=19$m=1024,t=2,p=1$AAAAAAAAAAAAAAAA$", "$argon2i$v=19$m=1024,t=2,p=1$AAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAA"} {

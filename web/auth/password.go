@@ -48,6 +48,8 @@ func HashPassword(ctx context.Context, password string) (string, error) {
 		return "", errors.New("the password is empty")
 	case len(password) > MaxPassword:
 		return "", fmt.Errorf("the password is longer than %d bytes", MaxPassword)
+	case isToken(password):
+		return "", errors.New("the password has the form of a token, and would be taken for one")
 	}
 	salt := make([]byte, saltBytes)
 	rand.Read(salt)
