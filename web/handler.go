@@ -317,9 +317,17 @@ func (h *Handler) client(r *http.Request) (netip.Addr, bool) {
 	// The last address that isn't one of our proxies is the one we can believe.
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- {
-		a, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
+		hop := strings.TrimSpace(hops[i])
+		if hop == "" { // the proxy says nothing: it speaks for itself
 			break
+		}
+		a, err := netip.ParseAddr(hop)
+		if err != nil { // some proxies add the port
+			ap, perr := netip.ParseAddrPort(hop)
+			if perr != nil { // somebody else, whose address is not known
+				return netip.IPv4Unspecified(), secure
+			}
+			a = ap.Addr()
 		}
 		addr = a.Unmap()
 		if !h.isProxy(addr) {

@@ -257,6 +257,26 @@ func TestPlainHTTPFromOutsideIsRefusedOrSentToHTTPS(t *testing.T) {
 	}
 }
 
+func TestAddressesThatProxiesGive(t *testing.T) {
+	h := NewHandler(Config{Proxies: everyProxy})
+	for forwarded, want := range map[string]string{
+		"":                                  "127.0.0.1",
+		"203.0.113.9":                       "203.0.113.9",
+		"203.0.113.9:4711":                  "203.0.113.9",
+		"[2001:db8::1]:4711":                "2001:db8::1",
+		"127.0.0.9, 203.0.113.9, 127.0.0.2": "203.0.113.9",
+		"unknown":                           "0.0.0.0", // not the proxy itself, which may use http
+		"203.0.113.9, _hidden":              "0.0.0.0",
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = "127.0.0.1:1234"
+		r.Header.Set("X-Forwarded-For", forwarded)
+		if a, _ := h.client(r); a.String() != want {
+			t.Errorf("X-Forwarded-For %q: client %v; want %s", forwarded, a, want)
+		}
+	}
+}
+
 func TestForwardedHeadersOfStrangersAreIgnored(t *testing.T) {
 	h := NewHandler(Config{Proxies: everyProxy})
 	r := httptest.NewRequest("GET", "/", nil)
