@@ -162,6 +162,7 @@ func (h *Handler) route(w *response, r *http.Request, client netip.Addr, secure 
 		req.prefix, token = shortForm(path)
 		if token != "" {
 			header = "Bearer " + token
+			w.Header().Set("Referrer-Policy", "no-referrer") // the URL has the token, and files have links
 		}
 	}
 	user, err := h.conf.Auth.Check(r.Context(), header, client)

@@ -334,7 +334,11 @@ func TestShortFormServesTheCollectionAndKeepsItsURLs(t *testing.T) {
 	if _, ok := s.tree.files["/by_id/"+id+"/f"]; !ok {
 		t.Error("the file is not in the collection")
 	}
-	r := s.do(t, "PROPFIND", "/c="+id+"/", "", "Depth", "1")
+	r := s.do(t, "GET", "/c="+id+"/t="+rootToken+"/f", "", "Authorization", "")
+	if got := r.Header.Get("Referrer-Policy"); r.StatusCode != http.StatusOK || got != "no-referrer" {
+		t.Errorf("GET with the token in the path = %d, referrer policy %q; want none to be told the URL", r.StatusCode, got)
+	}
+	r = s.do(t, "PROPFIND", "/c="+id+"/", "", "Depth", "1")
 	if r.StatusCode != 207 || !strings.Contains(r.body, "/c="+id+"/f<") && !strings.Contains(r.body, "/c%3D"+id+"/f<") {
 		t.Errorf("PROPFIND = %d\n%s", r.StatusCode, r.body)
 	}
