@@ -194,7 +194,7 @@ func (h *Handler) route(w *response, r *http.Request, client netip.Addr, secure 
 		w.err = req.act(w, r, handler)
 		return
 	}
-	handler.ServeHTTP(w, r)
+	handler.ServeHTTP(refusalsFor(w, r), r)
 }
 
 // davHeaders are the headers that tell a client that this is a WebDAV server; Finder

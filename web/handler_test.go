@@ -408,6 +408,23 @@ func TestFormsOfThePageWork(t *testing.T) {
 	}
 }
 
+func TestBrowsersGetAWordWithARefusal(t *testing.T) {
+	s := newSite(t, nil)
+	r := s.do(t, "GET", "/home/absent", "", "Accept", "text/html,*/*")
+	if r.StatusCode != http.StatusNotFound || !strings.Contains(r.body, "nothing of this name") || !strings.Contains(r.body, `href="/home/"`) {
+		t.Errorf("GET of nothing by a browser = %d\n%s\nwant 404 and a way on", r.StatusCode, r.body)
+	}
+	for _, c := range [][]string{{"GET", "*/*"}, {"DELETE", "text/html"}, {"HEAD", "text/html"}} {
+		if r := s.do(t, c[0], "/home/absent", "", "Accept", c[1]); r.StatusCode != http.StatusNotFound || r.body != "" {
+			t.Errorf("%s of nothing, Accept %s = %d %q; want 404 without a body", c[0], c[1], r.StatusCode, r.body)
+		}
+	}
+	s.do(t, "PUT", "/home/f", "content")
+	if r := s.do(t, "GET", "/home/f", "", "Accept", "text/html"); r.StatusCode != http.StatusOK || r.body != "content" {
+		t.Errorf("GET of a file by a browser = %d %q; want it", r.StatusCode, r.body)
+	}
+}
+
 func TestDirectoryAsZip(t *testing.T) {
 	s := newSite(t, nil)
 	s.tree.dirs["/home/d"], s.tree.dirs["/home/d/sub"] = true, true
