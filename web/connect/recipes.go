@@ -10,6 +10,7 @@ import (
 // A Recipe is what to do with one client.
 type Recipe struct {
 	Client  string
+	Once    []string // commands that an administrator of the machine has to give once, on the page only
 	Lines   []string // commands, to be pasted
 	Remark  string   // a sentence for people
 	FirstUp bool     // printed at the first start
@@ -66,6 +67,19 @@ func Recipes(t Target) []Recipe {
 	if secure && t.CA != "" {
 		davfs = append([]string{"echo 'trust_ca_cert " + t.CA + "' | sudo tee -a /etc/davfs2/davfs2.conf"}, davfs...)
 	}
+	windowsOnce := []string{
+		`reg add HKLM\SYSTEM\CurrentControlSet\Services\WebClient\Parameters /v FileSizeLimitInBytes /t REG_DWORD /d 0xffffffff /f`,
+		`reg add HKLM\SYSTEM\CurrentControlSet\Services\WebClient\Parameters /v FileAttributesLimitInBytes /t REG_DWORD /d 100000000 /f`,
+		`sc config WebClient start= auto`,
+		`net stop WebClient & net start WebClient`,
+	}
+	var macOnce []string
+	if t.CA != "" {
+		windowsOnce = append([]string{"certutil -addstore Root keepdav-ca.pem"}, windowsOnce...)
+		if secure {
+			macOnce = []string{"sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain keepdav-ca.pem"}
+		}
+	}
 	return []Recipe{
 		{Client: "Browser", Lines: []string{base}, FirstUp: true},
 		{Client: "curl", FirstUp: true, Lines: []string{
@@ -76,18 +90,18 @@ func Recipes(t Target) []Recipe {
 		{Client: "rclone", FirstUp: true, Lines: []string{
 			"rclone config create keep webdav url=" + base + " vendor=rclone user=" + user + " pass=$(rclone obscure 'PASSWORD')",
 			"rclone" + rcloneCA + " copy DIR keep:home/first",
-			"rclone" + rcloneCA + " mount keep: ~/keep",
+			"rclone" + rcloneCA + " mount keep: ~/keep --vfs-cache-mode writes",
 		}, Remark: "vendor=rclone keeps modification times."},
 		{Client: "GNOME, Nautilus and others (gvfs)", FirstUp: true, Lines: []string{
 			"gio mount " + gvfs + "://" + user + "@" + u.Host + "/",
 		}, Remark: "Or in the file manager: Other Locations, Connect to Server."},
 		{Client: "KDE, Dolphin", Lines: []string{"dolphin web" + gvfs + "://" + user + "@" + u.Host + "/"}},
-		{Client: "macOS, Finder", FirstUp: true, Lines: []string{
-			"open " + base,
-		}, Remark: "Or in Finder: Go, Connect to Server (⌘K). In a terminal: mkdir ~/keep && mount_webdav -i " + base + " ~/keep"},
-		{Client: "Windows, Explorer", FirstUp: true, Lines: []string{
+		{Client: "macOS, Finder", FirstUp: true, Once: macOnce, Lines: []string{
+			"osascript -e 'mount volume \"" + base + "\"'",
+		}, Remark: "Or in Finder: Go, Connect to Server (⌘K), " + base + ". To mount on a directory: mkdir -p ~/keep && mount_webdav -i " + base + " ~/keep"},
+		{Client: "Windows, Explorer", FirstUp: true, Once: windowsOnce, Lines: []string{
 			"net use K: " + windows + " /user:" + user + " *",
-		}, Remark: "Needs https, a certificate that Windows trusts, and the WebClient service; files over 50 MB need a registry value: see docs/clients.md. rclone with WinFsp is faster: rclone mount keep: K:"},
+		}, Remark: "It needs https, a certificate that Windows trusts, the WebClient service, and, for files over 50 MB, the first registry value. Larger files than 4 GiB are more than it can take. rclone with WinFsp has no such limits and is faster: rclone mount keep: K: --vfs-cache-mode writes"},
 		{Client: "cadaver", Lines: []string{"cadaver " + base}},
 	}
 }
