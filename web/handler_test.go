@@ -17,6 +17,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -359,6 +360,9 @@ func TestBrowserPage(t *testing.T) {
 	if !strings.Contains(r.Header.Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Error("the page has no content security policy")
 	}
+	if got := r.Header.Get("Referrer-Policy"); got != "same-origin" {
+		t.Errorf("the referrer policy is %q; want same-origin, without which browsers hide the origin of the forms", got)
+	}
 	if !strings.Contains(r.body, `href="/home/sub%20dir/"`) {
 		t.Errorf("no link to the directory:\n%s", r.body)
 	}
@@ -422,6 +426,69 @@ func TestBrowsersGetAWordWithARefusal(t *testing.T) {
 	s.do(t, "PUT", "/home/f", "content")
 	if r := s.do(t, "GET", "/home/f", "", "Accept", "text/html"); r.StatusCode != http.StatusOK || r.body != "content" {
 		t.Errorf("GET of a file by a browser = %d %q; want it", r.StatusCode, r.body)
+	}
+}
+
+func TestUploadReplacesOnlyWhenAsked(t *testing.T) {
+	s := newSite(t, nil)
+	s.tree.files["/home/f"] = []byte("old")
+	send := func(replace bool) reply {
+		var body bytes.Buffer
+		m := multipart.NewWriter(&body)
+		if replace {
+			m.WriteField("replace", "on")
+		}
+		w, err := m.CreateFormFile("file", "f")
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(w, "new")
+		m.Close()
+		return s.do(t, "POST", "/home/", body.String(), "Content-Type", m.FormDataContentType())
+	}
+	if r := send(false); r.StatusCode != http.StatusPreconditionFailed || !strings.Contains(r.body, "of this name already") || string(s.tree.files["/home/f"]) != "old" {
+		t.Errorf("upload over a file = %d, and the file has %q; want 412, a word about it, and the old file", r.StatusCode, s.tree.files["/home/f"])
+	}
+	if r := send(true); r.StatusCode != http.StatusSeeOther || string(s.tree.files["/home/f"]) != "new" {
+		t.Errorf("upload that is to replace = %d, and the file has %q; want 303 and the new file", r.StatusCode, s.tree.files["/home/f"])
+	}
+}
+
+func TestDeletingOnThePageAsksFirst(t *testing.T) {
+	s := newSite(t, nil)
+	odd := "a\xff\nb" // browsers cannot send this as it is
+	s.tree.files["/home/"+odd] = []byte("x")
+	s.tree.files["/home/a\ufffd\nb"] = []byte("another")
+	page := s.do(t, "GET", "/home/", "").body
+	value := "a%FF%0Ab"
+	if !strings.Contains(page, `value="`+value+`"`) || !strings.Contains(page, `value="ask"`) || strings.Contains(page, `value="delete"`) {
+		t.Fatalf("the page has no way to select %q and to ask for its deletion:\n%s", odd, page)
+	}
+	form := url.Values{"do": {"ask"}, "name": {value}}
+	r := s.do(t, "POST", "/home/", form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
+	if r.StatusCode != http.StatusOK || !strings.Contains(r.body, `name="name" value="`+value+`"`) || !strings.Contains(r.body, `value="delete"`) || len(s.tree.files) != 2 {
+		t.Fatalf("to ask = %d, and %d files are left; want the question, and both\n%s", r.StatusCode, len(s.tree.files), r.body)
+	}
+	form.Set("do", "delete")
+	r = s.do(t, "POST", "/home/", form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
+	if _, ok := s.tree.files["/home/"+odd]; r.StatusCode != http.StatusSeeOther || ok || len(s.tree.files) != 1 {
+		t.Errorf("to delete = %d, and the files are %q; want the one gone", r.StatusCode, slices.Collect(maps.Keys(s.tree.files)))
+	}
+}
+
+func TestWhatIsNoFormOfThePageIsNotAllowed(t *testing.T) {
+	s := newSite(t, nil)
+	s.tree.files["/home/f"] = []byte("x")
+	for _, c := range []struct{ path, media string }{
+		{"/home/", "application/json"}, {"/home/", ""}, {"/home/f", "application/x-www-form-urlencoded"},
+	} {
+		r := s.do(t, "POST", c.path, "do=make&new=x", "Content-Type", c.media)
+		if r.StatusCode != http.StatusMethodNotAllowed || r.Header.Get("Allow") == "" {
+			t.Errorf("POST of %q to %s = %d, Allow %q; want 405 and what is allowed", c.media, c.path, r.StatusCode, r.Header.Get("Allow"))
+		}
+	}
+	if log := s.logged(); strings.Contains(log, `"level":"error"`) {
+		t.Errorf("they count as failures of the server:\n%s", log)
 	}
 }
 

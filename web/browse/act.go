@@ -20,30 +20,32 @@ var errManyFailed = errors.New("too much has failed, and the rest was not tried"
 
 // Act answers POST to a directory: it carries out what a form of Page asks for
 // through dav, which answers as it would to a WebDAV client, then shows the
-// directory again. The caller has made sure that the form comes from our own page.
+// directory again. What is no form of ours is left to dav altogether. The caller
+// has made sure that the form comes from our own page.
 func Act(w http.ResponseWriter, r *http.Request, v View, dav http.Handler) error {
 	info, err := v.FS.Stat(r.Context(), v.Name)
 	if err != nil {
 		return err
 	}
-	if !info.Dir {
-		return errNotHere
-	}
 	a := &act{r: r, v: v, dav: dav}
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
-	case err == nil && media == "multipart/form-data":
+	case err == nil && info.Dir && media == "multipart/form-data":
 		err = a.upload()
-	case err == nil && media == "application/x-www-form-urlencoded":
+	case err == nil && info.Dir && media == "application/x-www-form-urlencoded":
 		err = a.form()
 	default:
-		return fmt.Errorf("%w: a form of type %q", errNotHere, media)
+		dav.ServeHTTP(w, r)
+		return nil
 	}
 	if err != nil {
 		a.failed = append(a.failed, err.Error())
 	}
-	if len(a.failed) > 0 {
-		return page(w, r, v, info, a.status, a.failed)
+	switch {
+	case len(a.failed) > 0:
+		return page(w, r, v, info, a.status, notice{Failed: a.failed})
+	case len(a.ask) > 0:
+		return page(w, r, v, info, http.StatusOK, notice{Ask: a.ask})
 	}
 	http.Redirect(w, r, Href(strings.TrimSuffix(v.Prefix+v.Name, "/"), "", false), http.StatusSeeOther)
 	return nil
@@ -55,6 +57,7 @@ type act struct {
 	dav    http.Handler
 	failed []string // what went wrong, for people
 	status int      // of the last failure
+	ask    []entry  // what is to be deleted, when whoever selected it says so again
 }
 
 // upload stores the files of a multipart form as they come in.
@@ -64,6 +67,7 @@ func (a *act) upload() error {
 	if err != nil {
 		return fmt.Errorf("the form cannot be read: %w", err)
 	}
+	header := http.Header{"If-None-Match": {"*"}}
 	for {
 		part, err := parts.NextRawPart()
 		if err == io.EOF {
@@ -73,10 +77,13 @@ func (a *act) upload() error {
 			return fmt.Errorf("the form ended early, and what was uploaded last is not kept: %w", err)
 		}
 		name := fileName(part.Header.Get("Content-Disposition"))
+		if part.FormName() == "replace" {
+			header = nil
+		}
 		if part.FormName() != "file" || name == "" {
 			continue
 		}
-		if a.do("PUT", name, part, nil); len(a.failed) >= failedLimit {
+		if a.do("PUT", name, part, header); len(a.failed) >= failedLimit {
 			return errManyFailed
 		}
 	}
@@ -108,6 +115,12 @@ func (a *act) form() error {
 	if err != nil {
 		return fmt.Errorf("the form cannot be read")
 	}
+	names := f["name"]
+	for i, n := range names {
+		if names[i], err = url.PathUnescape(n); err != nil || !goodName(names[i]) {
+			return fmt.Errorf("%q is not here", n)
+		}
+	}
 	switch f.Get("do") {
 	case "make":
 		if n := f.Get("new"); goodName(n) {
@@ -116,22 +129,23 @@ func (a *act) form() error {
 		}
 		return fmt.Errorf("%q cannot be the name of a directory", f.Get("new"))
 	case "rename":
-		from, to := f["name"], f.Get("to")
-		if len(from) != 1 || !goodName(from[0]) || !goodName(to) {
+		to := f.Get("to")
+		if len(names) != 1 || !goodName(to) {
 			return fmt.Errorf("select one entry and give it another name")
 		}
-		a.do("MOVE", from[0], nil, http.Header{
+		a.do("MOVE", names[0], nil, http.Header{
 			"Destination": {Href(a.v.Prefix+a.v.Name, to, false)},
 			"Overwrite":   {"F"},
 		})
 		return nil
-	case "delete":
-		if len(f["name"]) == 0 {
+	case "ask", "delete":
+		if len(names) == 0 {
 			return fmt.Errorf("nothing is selected")
 		}
-		for _, n := range f["name"] {
-			if !goodName(n) {
-				return fmt.Errorf("%q is not here", n)
+		for _, n := range names {
+			if f.Get("do") == "ask" {
+				a.ask = append(a.ask, entryOf(n))
+				continue
 			}
 			if a.do("DELETE", n, nil, nil); len(a.failed) >= failedLimit {
 				return errManyFailed
@@ -185,6 +199,9 @@ func reason(method string, status int) string {
 		}
 		return "this cannot be done here"
 	case http.StatusPreconditionFailed:
+		if method == "PUT" {
+			return "there is a file of this name already, and “replace files” is not selected"
+		}
 		return "there is something of this name already"
 	case http.StatusLocked, http.StatusMultiStatus:
 		return "it is locked by a program that works on it"

@@ -8,6 +8,7 @@ package browse
 
 import (
 	"bufio"
+	"cmp"
 	"compress/gzip"
 	"embed"
 	"errors"
@@ -60,17 +61,37 @@ type headData struct {
 	Up     string
 	Write  bool
 	Make   string // what a new directory is called here
-	Failed []string
-	Done   string
-	Order  string
 	Zip    bool
+	Sort   []column // nil: the list is too long to be sorted
+	notice
+}
+
+// A notice is what the page says about the form that was sent last.
+type notice struct {
+	Failed []string // what went wrong
+	Ask    []entry  // what is to be deleted
+}
+
+// An entry is a name as people see it, and as forms send it: escaped, since
+// browsers change bytes that are no UTF-8 and ends of lines.
+type entry struct{ Shown, Value string }
+
+func entryOf(name string) entry {
+	return entry{strings.ToValidUTF8(name, "�"), url.PathEscape(name)}
+}
+
+// A column is one that the list can be sorted by.
+type column struct {
+	Class, Name string
+	Order       string // to ask for
+	Aria        string // how the list is sorted by it: "ascending", "descending" or ""
 }
 
 type footData struct {
-	Count int
-	Bytes string
-	More  bool
-	Write bool
+	Count  int
+	Bytes  string
+	More   bool
+	Sorted bool
 }
 
 // Page answers GET of a directory.
@@ -85,10 +106,10 @@ func Page(w http.ResponseWriter, r *http.Request, v View) error {
 	if r.URL.Query().Has("zip") {
 		return archive(w, r, v)
 	}
-	return page(w, r, v, info, http.StatusOK, nil)
+	return page(w, r, v, info, http.StatusOK, notice{})
 }
 
-func page(w http.ResponseWriter, r *http.Request, v View, info davfs.Info, status int, failed []string) error {
+func page(w http.ResponseWriter, r *http.Request, v View, info davfs.Info, status int, n notice) error {
 	list, err := v.FS.List(r.Context(), v.Name)
 	if err != nil {
 		return err
@@ -101,10 +122,11 @@ func page(w http.ResponseWriter, r *http.Request, v View, info davfs.Info, statu
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Cache-Control", "no-cache")
+	h.Set("Cache-Control", "private, no-cache")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Referrer-Policy", "same-origin") // without any, browsers send the forms with "Origin: null"
 	h.Set("Vary", "Accept-Encoding")
 	out := bufio.NewWriterSize(w, 32<<10)
 	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
@@ -120,16 +142,17 @@ func page(w http.ResponseWriter, r *http.Request, v View, info davfs.Info, statu
 	}
 	defer out.Flush()
 	p := printer{out: out, base: v.Prefix + v.Name, now: time.Now()}
-	err = head.Execute(out, headData{
+	data := headData{
 		Title: title(v.Name), Crumbs: crumbs(v), User: v.User, Up: up(v), Write: !info.ReadOnly,
-		Make: makes(info), Failed: failed, Order: order,
+		Make: makes(info), notice: n,
 		Zip: info.Collection != "",
-	})
-	if err != nil {
-		return err
 	}
 	if ended {
 		slices.SortStableFunc(first, orders[order])
+		data.Sort = columns(order)
+	}
+	if err := head.Execute(out, data); err != nil {
+		return err
 	}
 	for i := range first {
 		p.row(&first[i], !info.ReadOnly)
@@ -145,7 +168,7 @@ func page(w http.ResponseWriter, r *http.Request, v View, info davfs.Info, statu
 		}
 		ended = n == 0
 	}
-	return foot.Execute(out, footData{Count: p.count, Bytes: Size(p.bytes), More: !ended, Write: !info.ReadOnly})
+	return foot.Execute(out, footData{Count: p.count, Bytes: Size(p.bytes), More: !ended, Sorted: data.Sort != nil})
 }
 
 // gather takes up to sortLimit entries; ended says that there are no more.
@@ -162,11 +185,33 @@ func gather(list davfs.Listing) (infos []davfs.Info, ended bool, err error) {
 	return infos, false, nil
 }
 
-// orders are the ways to sort a list; directories come first in each.
+// orders are the ways to sort a list; directories come first in each. The first
+// time somebody sorts by size or date, the largest and the latest come first.
 var orders = map[string]func(a, b davfs.Info) int{
-	"name": func(a, b davfs.Info) int { return dirsFirst(a, b, 0) },
-	"size": func(a, b davfs.Info) int { return dirsFirst(a, b, -compare(a.Size, b.Size)) },
-	"date": func(a, b davfs.Info) int { return dirsFirst(a, b, b.ModTime.Compare(a.ModTime)) },
+	"name":  func(a, b davfs.Info) int { return dirsFirst(a, b, 0) }, // as they are listed
+	"-name": func(a, b davfs.Info) int { return dirsFirst(a, b, -strings.Compare(a.Name, b.Name)) },
+	"size":  func(a, b davfs.Info) int { return dirsFirst(a, b, cmp.Compare(a.Size, b.Size)) },
+	"-size": func(a, b davfs.Info) int { return dirsFirst(a, b, -cmp.Compare(a.Size, b.Size)) },
+	"date":  func(a, b davfs.Info) int { return dirsFirst(a, b, a.ModTime.Compare(b.ModTime)) },
+	"-date": func(a, b davfs.Info) int { return dirsFirst(a, b, b.ModTime.Compare(a.ModTime)) },
+}
+
+// columns are those of a list that is sorted in the given order. The present one
+// leads to its reverse.
+func columns(order string) []column {
+	all := []column{{Name: "Name", Order: "name"}, {Class: "s", Name: "Size", Order: "-size"}, {Class: "t", Name: "Changed (UTC)", Order: "-date"}}
+	for i := range all {
+		c := &all[i]
+		by, back := strings.CutPrefix(order, "-")
+		if strings.TrimPrefix(c.Order, "-") != by {
+			continue
+		}
+		c.Aria, c.Order = "ascending", "-"+by
+		if back {
+			c.Aria, c.Order = "descending", by
+		}
+	}
+	return all
 }
 
 func orderOf(s string) string {
@@ -184,16 +229,6 @@ func dirsFirst(a, b davfs.Info, then int) int {
 		return 1
 	}
 	return then
-}
-
-func compare(a, b int64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // A printer writes the rows of the list by hand: a template would take most of
@@ -223,7 +258,7 @@ func (p *printer) row(i *davfs.Info, write bool) {
 	w.WriteString("<tr><td>")
 	if write {
 		w.WriteString(`<input type=checkbox name=name value="`)
-		w.WriteString(html.EscapeString(i.Name))
+		w.WriteString(html.EscapeString(url.PathEscape(i.Name)))
 		w.WriteString(`" form=act aria-label="select">`)
 	}
 	w.WriteString(`</td><td class=n><a class=`)

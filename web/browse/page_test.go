@@ -106,9 +106,23 @@ func TestDirectoriesComeFirst(t *testing.T) {
 	if strings.Index(page, ">zdir<") > strings.Index(page, ">f000000<") {
 		t.Error("a file comes before a directory")
 	}
-	page = show(t, 10, "?sort=date")
+	page = show(t, 10, "?sort=-date")
 	if strings.Index(page, ">f000009<") > strings.Index(page, ">f000000<") {
-		t.Error("sorted by date, the oldest comes first")
+		t.Error("sorted by date, the latest first, the oldest comes first")
+	}
+	page = show(t, 10, "?sort=date")
+	if strings.Index(page, ">f000009<") < strings.Index(page, ">f000000<") {
+		t.Error("sorted by date, the oldest first, the latest comes first")
+	}
+	for query, want := range map[string]string{
+		"":            `aria-sort="ascending"><a href="?sort=-name">Name`,
+		"?sort=-size": `aria-sort="descending"><a href="?sort=size">Size`,
+		"?sort=size":  `aria-sort="ascending"><a href="?sort=-size">Size`,
+		"?sort=date":  `<a href="?sort=name">Name`,
+	} {
+		if page := show(t, 10, query); !strings.Contains(page, want) || strings.Count(page, "aria-sort=\"") != 1 {
+			t.Errorf("the head of a list with %q lacks %s:\n%s", query, want, page)
+		}
 	}
 	if page := show(t, 10, "?sort=%3Cscript%3E"); strings.Contains(page, "<script>") {
 		t.Error("the order is not escaped")
@@ -125,6 +139,8 @@ func TestHugeDirectoriesAreCutAndSaySo(t *testing.T) {
 	}
 	if page := show(t, sortLimit+100, ""); strings.Contains(page, "There are more") || strings.Count(page, "<tr><td><input") != sortLimit+101 {
 		t.Error("a directory between the limits is not shown whole")
+	} else if !strings.Contains(page, "too many to be sorted") || strings.Contains(page, "?sort=") {
+		t.Error("a directory that cannot be sorted offers it, and nothing says so")
 	}
 }
 
