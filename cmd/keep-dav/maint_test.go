@@ -82,7 +82,9 @@ func TestDryRunChangesNothing(t *testing.T) {
 	r.must(t, 204, "DELETE", "/home/c", "")
 	o := now()
 	o.DryRun = true
-	do1[maint.Collected](t, r, "gc", o)
+	if c := do1[maint.Collected](t, r, "gc", o); c.Collections != 1 {
+		t.Errorf("a dry run says %+v; want the deleted collection to expire", c)
+	}
 	all := do1[[]trashInfo](t, r, "trash.list", none{})
 	if len(all) != 1 {
 		t.Errorf("the trash has %d collections; want the one", len(all))

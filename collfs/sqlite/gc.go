@@ -128,7 +128,16 @@ func (s *Store) Expire(ctx context.Context, versions, trash time.Time) (nVersion
 	if err != nil {
 		return int(n), 0, err
 	}
-	// Trash that is deleted early or late tells by when it was put there.
-	nRecords, err = s.emptyTrash(ctx, `SELECT uuid FROM record WHERE trash_at <> 0 AND trashed_with = uuid AND trash_at < ?`, trash)
+	nRecords, err = s.emptyTrash(ctx, `SELECT uuid `+trashedBefore, trash)
 	return int(n), nRecords, err
+}
+
+// Trash that is deleted early or late tells by when it was put there.
+const trashedBefore = `FROM record WHERE trash_at <> 0 AND trashed_with = uuid AND trash_at < ?`
+
+// Expirable counts what Expire would delete.
+func (s *Store) Expirable(ctx context.Context, versions, trash time.Time) (nVersions, nRecords int, err error) {
+	err = s.readers.row(ctx, `SELECT (SELECT count(*) FROM version WHERE until < ?), (SELECT count(*) `+trashedBefore+`)`,
+		nanos(versions), nanos(trash)).Scan(&nVersions, &nRecords)
+	return nVersions, nRecords, storageError(err)
 }

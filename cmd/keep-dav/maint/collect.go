@@ -51,10 +51,12 @@ func (k *Keeper) Collect(ctx context.Context, o CollectOptions) (r Collected, er
 		o.Tell = func(string, int64, int64, int64) {}
 	}
 	now := time.Now()
-	if !o.DryRun {
-		if r.Versions, r.Collections, err = k.Catalog.Expire(ctx, now.Add(-o.KeepVersions), now.Add(-o.KeepTrash)); err != nil {
-			return r, fmt.Errorf("expire versions and trash: %w", err)
-		}
+	expire := k.Catalog.Expire
+	if o.DryRun {
+		expire = k.Catalog.Expirable
+	}
+	if r.Versions, r.Collections, err = expire(ctx, now.Add(-o.KeepVersions), now.Add(-o.KeepTrash)); err != nil {
+		return r, fmt.Errorf("expire versions and trash: %w", err)
 	}
 	if o.Repack && !o.DryRun {
 		if err := k.repack(ctx, o, &r); err != nil {
