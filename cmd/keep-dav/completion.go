@@ -60,36 +60,59 @@ func (c *completeCmd) Run(parser *kong.Kong) error {
 	return nil
 }
 
-// candidates walks from node along words, and lists commands or flags that begin
-// with prefix.
+// candidates walks from node along words, and lists what begins with prefix:
+// commands, flags, or the values of a flag or an argument that has a few.
 func candidates(node *kong.Node, words []string, prefix string) []string {
 	path := []*kong.Node{node}
-	for _, w := range words {
-		i := slices.IndexFunc(node.Children, func(n *kong.Node) bool { return n.Name == w })
-		if i >= 0 {
-			node = node.Children[i]
-			path = append(path, node)
-		}
-	}
-	if len(path) == 1 && node.DefaultCmd != nil { // flags of the default command
-		path = append(path, node.DefaultCmd)
-	}
-	var found []string
-	if strings.HasPrefix(prefix, "-") {
+	flags := func() (all []*kong.Flag) {
 		for _, n := range path {
-			for _, f := range n.Flags {
-				if name := "--" + f.Name; !f.Hidden && strings.HasPrefix(name, prefix) {
-					found = append(found, name)
-				}
+			all = append(all, n.Flags...)
+		}
+		if len(path) == 1 && node.DefaultCmd != nil {
+			all = append(all, node.DefaultCmd.Flags...)
+		}
+		return all
+	}
+	var value *kong.Value // what the next word is for, when that is known
+	args := 0
+	for _, w := range words {
+		switch i := slices.IndexFunc(node.Children, func(n *kong.Node) bool { return n.Name == w }); {
+		case value != nil:
+			value = nil
+		case strings.HasPrefix(w, "-"):
+			i := slices.IndexFunc(flags(), func(f *kong.Flag) bool { return w == "--"+f.Name || w == "-"+string(f.Short) })
+			if i >= 0 && !flags()[i].IsBool() {
+				value = flags()[i].Value
+			}
+		case i >= 0:
+			node, args = node.Children[i], 0
+			path = append(path, node)
+		default:
+			args++
+		}
+	}
+	flag := strings.HasPrefix(prefix, "-")
+	if value == nil && !flag && args < len(node.Positional) {
+		value = node.Positional[args]
+	}
+	var all []string
+	switch {
+	case value != nil:
+		all = value.EnumSlice()
+	case flag:
+		for _, f := range flags() {
+			if !f.Hidden {
+				all = append(all, "--"+f.Name)
 			}
 		}
-	} else {
+	default:
 		for _, n := range node.Children {
-			if !n.Hidden && strings.HasPrefix(n.Name, prefix) {
-				found = append(found, n.Name)
+			if !n.Hidden {
+				all = append(all, n.Name)
 			}
 		}
 	}
-	slices.Sort(found)
-	return slices.Compact(found)
+	all = slices.DeleteFunc(all, func(s string) bool { return s == "" || !strings.HasPrefix(s, prefix) })
+	slices.Sort(all)
+	return slices.Compact(all)
 }

@@ -591,6 +591,10 @@ func TestCompletionKnowsCommandsAndFlags(t *testing.T) {
 		{[]string{"user", "add"}, "--ad", "--admin"},
 		{nil, "--li", "--listen"},
 		{[]string{"gc"}, "--st", "--store"},
+		{[]string{"--store", "user", "gc"}, "--gr", "--grace"}, // a store that is called like a command
+		{[]string{"completion"}, "f", "fish"},
+		{[]string{"serve", "--locks"}, "ad", "advisory"},
+		{[]string{"share", "grant", "--as", "ann", "data", "bob"}, "w", "write"},
 	} {
 		if got := candidates(parser.Model.Node, c.words, c.prefix); !slices.Equal(got, []string{c.want}) {
 			t.Errorf("after %q, %q completes to %q; want %q", c.words, c.prefix, got, c.want)
