@@ -17,10 +17,12 @@ import (
 	"keepdav/davfs"
 )
 
-// An exporter copies a directory of the site to this machine.
+// An exporter copies a directory of the site to this machine. What cannot be
+// read is passed over: of a damaged store, all that is whole comes out.
 type exporter struct {
 	fsys davfs.FileSystem
 	tell func(progress)
+	dirs []exportJob // made by walk, to be given their times when nothing is put into them any more
 
 	mu     sync.Mutex // guards the field below
 	result copyResult
@@ -70,8 +72,49 @@ func exportTree(ctx context.Context, s *store, a importArgs, tell func(progress)
 		})
 	}
 	err = g.Wait()
+	for i := len(ex.dirs) - 1; i >= 0 && err == nil; i-- { // the inner ones first
+		err = ex.finish(root, ex.dirs[i])
+	}
 	ex.result.Seconds = time.Since(start).Seconds()
 	return ex.result, err
+}
+
+// finish gives a directory its permission bits and its time. Its owner may go
+// on to write into it, for the next export.
+func (ex *exporter) finish(root *os.Root, j exportJob) error {
+	if err := root.Chmod(j.target, j.info.Mode().Perm()|0o700); err != nil {
+		return err
+	}
+	if j.info.ModTime.IsZero() {
+		return nil
+	}
+	return root.Chtimes(j.target, j.info.ModTime, j.info.ModTime)
+}
+
+// failed notes what cannot be read.
+func (ex *exporter) failed(name string, err error) {
+	ex.count(func(r *copyResult) { r.Failed = append(r.Failed, fmt.Sprintf("%s: %v", name, err)) })
+}
+
+// unreadable marks err as a failure to read the site, unless the export is to end.
+func unreadable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	return &unreadableError{err}
+}
+
+// each is eachEntry with failures to list marked as such.
+func (ex *exporter) each(ctx context.Context, dir string, visit func(davfs.Info) error) error {
+	var own error
+	err := eachEntry(ctx, ex.fsys, dir, func(i davfs.Info) error {
+		own = visit(i)
+		return own
+	})
+	if err != nil && own == nil {
+		err = unreadable(ctx, err)
+	}
+	return err
 }
 
 func send(ctx context.Context, jobs chan<- exportJob, j exportJob) error {
@@ -86,7 +129,7 @@ func send(ctx context.Context, jobs chan<- exportJob, j exportJob) error {
 // walk makes directories and sends the files in them to the workers. Nothing is
 // written outside of root, whatever names and symbolic links there are.
 func (ex *exporter) walk(ctx context.Context, root *os.Root, name, target string, jobs chan<- exportJob) error {
-	return eachEntry(ctx, ex.fsys, name, func(i davfs.Info) error {
+	return ex.each(ctx, name, func(i davfs.Info) error {
 		from, to := path.Join(name, i.Name), filepath.Join(target, i.Name)
 		if !i.Dir {
 			return send(ctx, jobs, exportJob{i, from, to})
@@ -95,10 +138,13 @@ func (ex *exporter) walk(ctx context.Context, root *os.Root, name, target string
 			return err
 		}
 		ex.count(func(r *copyResult) { r.Dirs++ })
-		if err := ex.walk(ctx, root, from, to, jobs); err != nil {
-			return err
+		ex.dirs = append(ex.dirs, exportJob{i, from, to})
+		err := ex.walk(ctx, root, from, to, jobs)
+		if unread, ok := errors.AsType[*unreadableError](err); ok {
+			ex.failed(from, unread.err)
+			return nil
 		}
-		return root.Chmod(to, i.Mode().Perm()|0o700)
+		return err
 	})
 }
 
@@ -134,6 +180,10 @@ func (ex *exporter) file(ctx context.Context, root *os.Root, j exportJob) error 
 		return nil
 	}
 	n, err := ex.copy(ctx, root, j)
+	if unread, ok := errors.AsType[*unreadableError](err); ok {
+		ex.failed(j.name, unread.err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -145,7 +195,7 @@ func (ex *exporter) file(ctx context.Context, root *os.Root, j exportJob) error 
 func (ex *exporter) copy(ctx context.Context, root *os.Root, j exportJob) (n int64, err error) {
 	src, err := ex.fsys.Open(ctx, j.name)
 	if err != nil {
-		return 0, err
+		return 0, unreadable(ctx, err)
 	}
 	defer src.Close()
 	tmp := j.target + ".keepdav-part"
@@ -163,6 +213,9 @@ func (ex *exporter) copy(ctx context.Context, root *os.Root, j exportJob) (n int
 	}()
 	info := src.Info()
 	n, err = src.WriteRange(ctx, out, 0, info.Size)
+	if collfs.KindOf(err) == collfs.Corrupt { // others may be failures to write
+		err = unreadable(ctx, err)
+	}
 	if err := errors.Join(err, out.Chmod(info.Mode().Perm()), out.Close()); err != nil {
 		return n, err
 	}

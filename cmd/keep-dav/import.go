@@ -206,7 +206,7 @@ func (im *importer) file(ctx context.Context, dir, rel string) error {
 	return im.commitNow(ctx)
 }
 
-// An unreadableError is a failure to read a file of this machine.
+// An unreadableError is a failure to read what is to be copied.
 type unreadableError struct{ err error }
 
 func (e *unreadableError) Error() string { return e.err.Error() }

@@ -327,6 +327,71 @@ func TestUnreadableFileDoesNotEndAnImport(t *testing.T) {
 	}
 }
 
+func TestExportBringsOutAllThatIsWhole(t *testing.T) {
+	r := newRig(t)
+	src := t.TempDir()
+	makeFiles(t, src)
+	at := time.Date(2021, 5, 6, 7, 8, 9, 0, time.UTC)
+	for _, d := range []string{"dir/sub", "dir"} {
+		if err := os.Chtimes(filepath.Join(src, d), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do1[copyResult](t, r, "import", importArgs{As: adminName, Dir: src, Name: "/home/data", Workers: 2})
+	do1[collectionStat](t, r, "stat.collection", statArgs{As: adminName, Name: "/home/data", PDH: true})
+	r.must(t, 201, "PUT", "/home/data/dir/bad", random(2<<20))
+	do1[collectionStat](t, r, "stat.collection", statArgs{As: adminName, Name: "/home/data", PDH: true})
+	spoil(t, newestBlock(t, r))
+	dst := t.TempDir()
+	out := do1[copyResult](t, r, "export", importArgs{As: adminName, Dir: dst, Name: "/home/data", Workers: 2})
+	if len(out.Failed) != 1 || !strings.Contains(out.Failed[0], "/home/data/dir/bad") || out.Files != 3 {
+		t.Errorf("export = %+v; want dir/bad to have failed, and the 3 others", out)
+	}
+	sameFiles(t, src, dst)
+	for _, d := range []string{"dir/sub", "dir"} {
+		info, err := os.Stat(filepath.Join(dst, d))
+		if err != nil || d == "dir/sub" && !info.ModTime().Equal(at) {
+			t.Errorf("%s was changed %v, %v; want %v", d, info.ModTime(), err, at)
+		}
+	}
+}
+
+// newestBlock is the file of the block that was stored last.
+func newestBlock(t *testing.T, r *rig) string {
+	t.Helper()
+	newest, at := "", time.Time{}
+	for _, f := range blocksOf(t, r) {
+		info, err := os.Stat(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.ModTime().After(at) {
+			newest, at = f, info.ModTime()
+		}
+	}
+	return newest
+}
+
+// spoil changes bytes in the middle of a file.
+func spoil(t *testing.T, file string) {
+	t.Helper()
+	if err := os.Chmod(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("these bytes are wrong"), info.Size()/2); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestChangedPasswordCountsAtOnce(t *testing.T) {
 	r := newRig(t)
 	r.must(t, 207, "PROPFIND", "/home/", "", "Depth", "0")

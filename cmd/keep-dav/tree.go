@@ -193,11 +193,16 @@ func (c *importCmd) Run(ctx context.Context, root *cli) error {
 	if err != nil {
 		return err
 	}
+	return r.show(root, "imported")
+}
+
+// show prints r, and returns an error when something of it failed.
+func (r *copyResult) show(root *cli, done string) error {
 	if err := show(root, r, r.text); err != nil {
 		return err
 	}
 	if n := len(r.Failed); n > 0 {
-		return fmt.Errorf("%d files or directories could not be read; all others were imported", n)
+		return fmt.Errorf("%d files or directories could not be read; all others were %s", n, done)
 	}
 	return nil
 }
@@ -212,8 +217,9 @@ type exportCmd struct {
 func (c *exportCmd) Help() string {
 	return nameHelp + `
 
-Modification times, permission bits and symbolic links are kept. What is there already with the
-same size and time is passed over. Nothing is deleted.`
+Modification times, permission bits and symbolic links are kept (you may always change the
+directories). What is there already with the same size and time is passed over. Nothing is deleted. What
+cannot be read, because the store is damaged, is passed over and told at the end; the exit code is then 1.`
 }
 
 func (c *exportCmd) Run(ctx context.Context, root *cli) error {
@@ -228,5 +234,5 @@ func (c *exportCmd) Run(ctx context.Context, root *cli) error {
 	if err != nil {
 		return err
 	}
-	return show(root, r, r.text)
+	return r.show(root, "exported")
 }
