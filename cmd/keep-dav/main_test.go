@@ -392,6 +392,41 @@ func spoil(t *testing.T, file string) {
 	}
 }
 
+// Commands act with the rights of the user whom --as names.
+func TestCommandsKeepToTheRightsOfTheirUser(t *testing.T) {
+	r := newRig(t)
+	for _, name := range []string{"ann", "bob"} {
+		do1[userInfo](t, r, "user.add", userArgs{Name: name, Password: "pw"})
+	}
+	do1[recordInfo](t, r, "project.create", siteArgs{As: adminName, Name: "/home/p"})
+	r.must(t, 201, "MKCOL", "/home/p/c", "")
+	r.must(t, 201, "PUT", "/home/p/c/f", "content")
+	may := func(level string) {
+		do1[grantInfo](t, r, "share.grant", shareArgs{As: adminName, Name: "/home/p", User: "ann", Level: level})
+	}
+	try := func(want bool, name string, args any) {
+		t.Helper()
+		if _, err := call[map[string]any](t.Context(), r.cli, name, args); (err == nil) != want {
+			t.Errorf("%s %+v: %v; want it to work: %v", name, args, err, want)
+		}
+	}
+	share := shareArgs{As: "ann", Name: "/shared/admin/p/c", User: "bob", Level: "write"}
+	project := siteArgs{As: "ann", Name: "/shared/admin/p/new"}
+	restore := restoreArgs{As: "ann", Name: "/shared/admin/p/c", NewName: "old", Version: 1}
+	may("read")
+	try(false, "project.create", project)
+	try(false, "versions.restore", restore)
+	try(false, "share.grant", share)
+	may("write")
+	try(true, "project.create", project)
+	try(true, "versions.restore", restore)
+	try(false, "share.grant", share)
+	try(false, "share.revoke", share)
+	may("manage")
+	try(true, "share.grant", share)
+	try(true, "share.revoke", share)
+}
+
 func TestChangedPasswordCountsAtOnce(t *testing.T) {
 	r := newRig(t)
 	r.must(t, 207, "PROPFIND", "/home/", "", "Depth", "0")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"strings"
 
@@ -45,6 +46,9 @@ func (c *projectCreateCmd) Run(ctx context.Context, root *cli) error {
 
 func createProject(ctx context.Context, s *store, a siteArgs, _ func(progress)) (recordInfo, error) {
 	parent, err := s.recordAt(ctx, a.As, path.Dir(a.Name), isProject)
+	if err == nil {
+		err = s.allowed(ctx, a.As, parent, collfs.CanWrite)
+	}
 	if err != nil {
 		return recordInfo{}, err
 	}
@@ -72,6 +76,19 @@ func (s *store) recordAt(ctx context.Context, as, name string, want func(collfs.
 		return "", fmt.Errorf("%s: %w", name, errWrongKind)
 	}
 	return info.Collection, nil
+}
+
+// allowed says why the user called as may not do what needs a level of access to id.
+func (s *store) allowed(ctx context.Context, as string, id collfs.UUID, need collfs.Level) error {
+	u, err := s.userByName(ctx, as)
+	if err != nil {
+		return err
+	}
+	level, err := s.sql.Access(ctx, u.UUID, id)
+	if err == nil && level < need {
+		err = fmt.Errorf("user %s may not %s %s: %w", as, levelWord(need), id, fs.ErrPermission)
+	}
+	return err
 }
 
 type shareCmd struct {
@@ -159,6 +176,9 @@ func (s *store) grantee(ctx context.Context, a shareArgs) (collfs.UUID, collfs.U
 		return "", user, err
 	}
 	id, err := s.recordAt(ctx, a.As, a.Name, func(id collfs.UUID) bool { return isCollection(id) || isProject(id) })
+	if err == nil {
+		err = s.allowed(ctx, a.As, id, collfs.CanManage)
+	}
 	return id, user, err
 }
 

@@ -98,6 +98,9 @@ func restoreVersion(ctx context.Context, s *store, a restoreArgs, _ func(progres
 		return recordInfo{}, err
 	}
 	rec, err := s.sql.Record(ctx, id)
+	if err == nil {
+		err = s.allowed(ctx, a.As, rec.Owner, collfs.CanWrite)
+	}
 	if err != nil {
 		return recordInfo{}, err
 	}
