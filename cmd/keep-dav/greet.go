@@ -11,7 +11,7 @@ import (
 )
 
 // greet prints where the server is, and at the first start how to get in.
-func (c *serveCmd) greet(s *store, srv *server, addr net.Addr, password string) {
+func (c *serveCmd) greet(s *store, srv *server, addr net.Addr) {
 	t := connect.Target{HTTP: localURL(addr), HTTPS: "https://" + localHost(addr) + "/", User: adminName, CA: srv.keeper.CA}
 	var b strings.Builder
 	if public := publicURL(addr); public != "" {
@@ -21,12 +21,12 @@ func (c *serveCmd) greet(s *store, srv *server, addr net.Addr, password string) 
 	} else {
 		fmt.Fprintf(&b, "keep-dav serves %s on %s and %s\n", s.dir, t.HTTP, t.HTTPS)
 	}
-	if password != "" {
+	if srv.password != "" {
 		fmt.Fprintf(&b, "\nThis store is new. It has one user:\n\n    user      %s\n", adminName)
 		if c.AdminPassword != "" {
 			b.WriteString("    password  the one in KEEPDAV_ADMIN_PASSWORD\n")
 		} else {
-			fmt.Fprintf(&b, "    password  %s\n\nThe password is shown this once. Change it with: keep-dav user passwd %s\n", password, adminName)
+			fmt.Fprintf(&b, "    password  %s\n\nThe password is shown this once. Change it with: keep-dav user passwd %s\n", srv.password, adminName)
 		}
 		fmt.Fprintf(&b, "\nConnect with\n%s\nMore clients: %sconnect\n", connect.Text(t), t.Best())
 		if t.HTTP == "" && srv.keeper.CA != "" {

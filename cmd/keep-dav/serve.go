@@ -27,17 +27,17 @@ type serveCmd struct {
 	Listen string `default:"127.0.0.1:8080" env:"KEEPDAV_LISTEN" placeholder:"ADDR" help:"Address and port for http and https. Default: ${default}."`
 	Public bool   `env:"KEEPDAV_PUBLIC" help:"Allow an address that other machines can reach. They have to use https then."`
 
-	TLSCert       string         `name:"tls-cert" env:"KEEPDAV_TLS_CERT" type:"path" placeholder:"FILE" group:"Security" help:"Certificate chain (PEM). Default: one of our own, in STORE/tls."`
-	TLSKey        string         `name:"tls-key" env:"KEEPDAV_TLS_KEY" type:"path" placeholder:"FILE" group:"Security" help:"Its key, when it is not in the same file. SIGHUP reads both again."`
-	TLSName       []string       `name:"tls-name" env:"KEEPDAV_TLS_NAME" placeholder:"HOST" group:"Security" help:"More names for our own certificate."`
-	InsecureHTTP  bool           `name:"insecure-http" env:"KEEPDAV_INSECURE_HTTP" group:"Security" help:"With --public: accept passwords and data in the clear, too."`
-	TrustProxy    []netip.Prefix `env:"KEEPDAV_TRUST_PROXY" placeholder:"CIDR" group:"Security" help:"Believe X-Forwarded-For and X-Forwarded-Proto from these addresses."`
-	AdminPassword string         `env:"KEEPDAV_ADMIN_PASSWORD" hidden:"" help:"Password of the user admin, when the first start makes it."`
+	TLSCert       string      `name:"tls-cert" env:"KEEPDAV_TLS_CERT" type:"path" placeholder:"FILE" group:"Security" help:"Certificate chain (PEM). Default: one of our own, in STORE/tls."`
+	TLSKey        string      `name:"tls-key" env:"KEEPDAV_TLS_KEY" type:"path" placeholder:"FILE" group:"Security" help:"Its key, when it is not in the same file. SIGHUP reads both again."`
+	TLSName       []string    `name:"tls-name" env:"KEEPDAV_TLS_NAME" placeholder:"HOST" group:"Security" help:"More names for our own certificate."`
+	InsecureHTTP  bool        `name:"insecure-http" env:"KEEPDAV_INSECURE_HTTP" group:"Security" help:"With --public: accept passwords and data in the clear, too."`
+	TrustProxy    []proxyFlag `env:"KEEPDAV_TRUST_PROXY" placeholder:"CIDR" group:"Security" help:"Believe X-Forwarded-For and X-Forwarded-Proto from these addresses."`
+	AdminPassword string      `env:"KEEPDAV_ADMIN_PASSWORD" hidden:"" help:"Password of the user admin, when the first start makes it."`
 
 	LogLevel      zerolog.Level `default:"info" env:"KEEPDAV_LOG_LEVEL" group:"Logging" help:"debug, info, warn or error."`
 	LogFormat     string        `default:"auto" enum:"auto,console,json" env:"KEEPDAV_LOG_FORMAT" group:"Logging" help:"console, json, or auto: console on a terminal."`
 	AccessLog     web.AccessLog `default:"all" env:"KEEPDAV_ACCESS_LOG" group:"Logging" help:"Which requests to log: all, errors or off."`
-	MetricsListen string        `env:"KEEPDAV_METRICS_LISTEN" placeholder:"ADDR" group:"Logging" help:"Serve /metrics and /debug/pprof on this address, to everybody who reaches it."`
+	MetricsListen string        `env:"KEEPDAV_METRICS_LISTEN" placeholder:"ADDR" group:"Logging" help:"Serve /metrics on this address, to everybody who reaches it; with profiles when that is loopback."`
 
 	MaxConnections int           `default:"4096" env:"KEEPDAV_MAX_CONNECTIONS" group:"Limits" help:"Connections at once; more wait."`
 	DirectoryCache bytesFlag     `default:"256MiB" env:"KEEPDAV_DIRECTORY_CACHE" group:"Limits" help:"Memory for collections that are loaded but not in use."`
@@ -92,15 +92,11 @@ func (c *serveCmd) Run(root *cli) (err error) {
 	if err != nil {
 		return err
 	}
-	password, err := s.firstUser(ctx, c.AdminPassword)
-	if err != nil {
-		return errors.Join(err, s.close(ctx))
-	}
 	srv, err := c.start(ctx, s, listener, log)
 	if err != nil {
 		return errors.Join(err, s.close(ctx))
 	}
-	c.greet(s, srv, listener.Addr(), password)
+	c.greet(s, srv, listener.Addr())
 	notify("READY=1")
 	err = srv.wait(signals)
 	notify("STOPPING=1")
@@ -111,6 +107,13 @@ func (c *serveCmd) Run(root *cli) (err error) {
 // have listened already.
 func (c *serveCmd) listener() (net.Listener, error) {
 	if l, err := inherited(); l != nil || err != nil {
+		if err == nil {
+			err = c.checkInherited(l.Addr())
+		}
+		if err != nil && l != nil {
+			l.Close()
+			l = nil
+		}
 		return l, err
 	}
 	host, _, err := net.SplitHostPort(c.Listen)
@@ -121,6 +124,18 @@ func (c *serveCmd) listener() (net.Listener, error) {
 		return nil, fmt.Errorf("--listen %s would let other machines in: add --public if you want that, or use 127.0.0.1", c.Listen)
 	}
 	return net.Listen("tcp", c.Listen)
+}
+
+// checkInherited refuses a socket of systemd that we would not have opened ourselves.
+func (c *serveCmd) checkInherited(a net.Addr) error {
+	tcp, ok := a.(*net.TCPAddr)
+	switch {
+	case !ok:
+		return fmt.Errorf("systemd passes the socket %s %s, one of TCP is expected", a.Network(), a)
+	case !c.Public && !tcp.IP.IsLoopback():
+		return fmt.Errorf("the socket of systemd, %s, would let other machines in: add --public if you want that", a)
+	}
+	return nil
 }
 
 func isLoopback(host string) bool {
@@ -155,6 +170,8 @@ type server struct {
 	log     zerolog.Logger
 	cancel  context.CancelFunc
 	tasks   tasks
+
+	password string // of the user that this start has made; "" when there were users
 }
 
 func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zerolog.Logger) (_ *server, err error) {
@@ -184,7 +201,7 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 		},
 		Metrics: metrics, Log: log, AccessLog: c.AccessLog,
 		Ready:      s.ready,
-		RequireTLS: c.Public && !c.InsecureHTTP, Proxies: c.TrustProxy, AdminMetrics: true,
+		RequireTLS: c.Public && !c.InsecureHTTP, Proxies: prefixes(c.TrustProxy), AdminMetrics: true,
 	})
 	if srv.control, err = serveControl(s, log); err != nil {
 		return nil, err
@@ -194,6 +211,14 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 			srv.control.stop(ctx)
 			return nil, err
 		}
+	}
+	// Last of what can fail: only a server that starts shows the password it made up.
+	if srv.password, err = s.firstUser(ctx, c.AdminPassword); err != nil {
+		srv.control.stop(ctx)
+		if srv.metrics != nil {
+			srv.metrics.Close()
+		}
+		return nil, err
 	}
 	ctx, srv.cancel = context.WithCancel(ctx)
 	srv.tasks = tasks{log: log}
@@ -346,6 +371,47 @@ func (srv *server) collect(ctx context.Context, every time.Duration, f gcFlags) 
 				Int("unreferenced", r.Unreferenced).Int("trashed", r.Trashed).Int64("deleted_bytes", r.DeletedBytes).Msg("garbage collected")
 		}
 	}
+}
+
+// Validate refuses what would be taken for something else, or for nothing.
+func (c *serveCmd) Validate() error {
+	switch {
+	case c.TLSKey != "" && c.TLSCert == "":
+		return errors.New("--tls-key is of no use without --tls-cert")
+	case c.TLSCert != "" && len(c.TLSName) > 0:
+		return errors.New("--tls-name is for the server's own certificate, --tls-cert brings another")
+	case c.MaxConnections <= 0 || c.MaxLocks <= 0 || c.MaxEntries <= 0 || c.LockTimeout <= 0:
+		return errors.New("--max-connections, --max-locks, --max-entries and --lock-timeout have to be more than 0")
+	case c.StopGrace < 0 || c.GCEvery < 0:
+		return errors.New("--stop-grace and --gc-every cannot be less than 0")
+	}
+	return c.gcFlags.Validate()
+}
+
+// A proxyFlag is an address, or all that begin like it (192.0.2.0/24).
+type proxyFlag netip.Prefix
+
+// UnmarshalText reads an address with or without a length.
+func (p *proxyFlag) UnmarshalText(text []byte) error {
+	if a, err := netip.ParseAddr(string(text)); err == nil {
+		a = a.Unmap()
+		*p = proxyFlag(netip.PrefixFrom(a, a.BitLen()))
+		return nil
+	}
+	prefix, err := netip.ParsePrefix(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is no address: write for example 192.0.2.10 or 192.0.2.0/24", text)
+	}
+	*p = proxyFlag(prefix)
+	return nil
+}
+
+func prefixes(flags []proxyFlag) []netip.Prefix {
+	all := make([]netip.Prefix, len(flags))
+	for i, f := range flags {
+		all[i] = netip.Prefix(f)
+	}
+	return all
 }
 
 // bytesFlag is a size like 256MiB or 4G.
