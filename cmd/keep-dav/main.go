@@ -2,10 +2,10 @@
 // after the store that they are kept in.
 //
 // Everything is wired here and nowhere else: store.go opens the parts of a
-// store and puts them together, serve.go runs the server over them, ops_*.go are
-// what the administration commands do, and backend.go decides whether they do
-// it in this process or, over the control socket, in the server that has the
-// store open.
+// store and puts them together, serve.go runs the server over them,
+// operations.go lists what the administration commands do, and backend.go decides
+// whether they do it in this process or, over the control socket, in the server
+// that has the store open.
 package main
 
 import (
@@ -89,6 +89,7 @@ func run(parser *kong.Kong, c *cli, args []string) int {
 	ctx, stop := context.Background(), func() {}
 	if !k.Selected().Hidden && k.Command() != "serve" { // the server does its own
 		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		context.AfterFunc(ctx, stop) // a second signal ends a command that takes long to wind up
 	}
 	defer stop()
 	k.BindTo(ctx, (*context.Context)(nil))
