@@ -3,6 +3,7 @@ package davfs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"time"
@@ -123,13 +124,19 @@ func (f *FS) makeCollection(ctx context.Context, p place, attr AttrChange) (Info
 	}, nil
 }
 
+// CheckRecordName says why a project or a collection may not be called name:
+// under some names nobody would find it.
+func CheckRecordName(name string) error {
+	if name == metaCollection || name == metaProject {
+		return fmt.Errorf("%w: %q", collfs.ErrNameInvalid, name)
+	}
+	return collfs.CheckName(name)
+}
+
 // mayMake says why p.base may not become a record in p.project.
 func (p *place) mayMake() error {
-	if err := collfs.CheckName(p.base); err != nil {
+	if err := CheckRecordName(p.base); err != nil {
 		return err
-	}
-	if p.base == metaCollection || p.base == metaProject {
-		return collfs.ErrNameInvalid
 	}
 	if p.readOnly || p.above < collfs.CanWrite {
 		return collfs.ErrReadOnly

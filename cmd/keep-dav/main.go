@@ -32,7 +32,7 @@ const (
 )
 
 type cli struct {
-	Store string `placeholder:"DIR" default:"${store}" env:"KEEPDAV_STORE" type:"path" help:"Directory of the store."`
+	Store string `placeholder:"DIR" default:"${store}" env:"KEEPDAV_STORE" type:"path" help:"Directory of the store. Default: ${store}."`
 	JSON  bool   `name:"json" help:"Print results as JSON."`
 
 	Serve    serveCmd    `cmd:"" default:"withargs" help:"Serve the store (what happens without a command)."`

@@ -427,6 +427,26 @@ func TestCommandsKeepToTheRightsOfTheirUser(t *testing.T) {
 	try(true, "share.revoke", share)
 }
 
+func TestNothingIsMadeUnderANameThatNobodyFinds(t *testing.T) {
+	r := newRig(t)
+	r.must(t, 201, "MKCOL", "/home/c", "")
+	r.must(t, 201, "PUT", "/home/c/f", "content")
+	r.must(t, 201, "PUT", "/home/loose", "a file in the home")
+	for _, name := range []string{"a/b", ".arvados#project", ".arvados#collection", "loose", "c", strings.Repeat("n", 256), ".."} {
+		if name != "a/b" && name != ".." { // which are other paths
+			if p, err := call[recordInfo](t.Context(), r.cli, "project.create", siteArgs{As: adminName, Name: "/home/" + name}); err == nil {
+				t.Errorf("a project %.30q was made: %v", name, p)
+			}
+		}
+		if c, err := call[recordInfo](t.Context(), r.cli, "versions.restore", restoreArgs{As: adminName, Name: "/home/c", Version: 1, NewName: name}); err == nil {
+			t.Errorf("a version was restored as %.30q: %v", name, c)
+		}
+	}
+	if got := r.must(t, 200, "GET", "/home/loose", ""); got != "a file in the home" {
+		t.Errorf("the file in the home has %q", got)
+	}
+}
+
 func TestChangedPasswordCountsAtOnce(t *testing.T) {
 	r := newRig(t)
 	r.must(t, 207, "PROPFIND", "/home/", "", "Depth", "0")

@@ -51,7 +51,7 @@ type serveCmd struct {
 	GCEvery time.Duration `name:"gc-every" default:"24h" env:"KEEPDAV_GC_EVERY" group:"Garbage" help:"How often the server looks for garbage by itself; 0: never."`
 
 	Locks       string `default:"enforce" enum:"enforce,advisory,off" env:"KEEPDAV_LOCKS" group:"Clients" help:"enforce, advisory or off. Without locks Finder mounts read-only."`
-	AppleFiles  string `default:"hide" enum:"hide,store,discard" env:"KEEPDAV_APPLE_FILES" group:"Clients" help:"What becomes of ._* and .DS_Store: hide keeps them beside the collection, for Apple clients only."`
+	AppleFiles  string `default:"hide" enum:"hide,store,discard" env:"KEEPDAV_APPLE_FILES" group:"Clients" help:"What becomes of ._* and .DS_Store: hide keeps them beside the collection, for Apple clients only; store treats them like other files; discard drops them."`
 	FinderQuota bool   `env:"KEEPDAV_FINDER_QUOTA" group:"Clients" help:"Tell Finder how much space is left. Some versions of macOS then take 90 s to mount."`
 }
 
@@ -123,7 +123,11 @@ func (c *serveCmd) listener() (net.Listener, error) {
 	if !c.Public && !isLoopback(host) {
 		return nil, fmt.Errorf("--listen %s would let other machines in: add --public if you want that, or use 127.0.0.1", c.Listen)
 	}
-	return net.Listen("tcp", c.Listen)
+	l, err := net.Listen("tcp", c.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("%w; --listen names another address", err)
+	}
+	return l, err
 }
 
 // checkInherited refuses a socket of systemd that we would not have opened ourselves.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"keepdav/collfs"
+	"keepdav/davfs"
 )
 
 // isCollection and isProject tell what a UUID names.
@@ -47,7 +49,7 @@ func (c *projectCreateCmd) Run(ctx context.Context, root *cli) error {
 func createProject(ctx context.Context, s *store, a siteArgs, _ func(progress)) (recordInfo, error) {
 	parent, err := s.recordAt(ctx, a.As, path.Dir(a.Name), isProject)
 	if err == nil {
-		err = s.allowed(ctx, a.As, parent, collfs.CanWrite)
+		err = s.mayMake(ctx, a.As, parent, path.Base(a.Name))
 	}
 	if err != nil {
 		return recordInfo{}, err
@@ -60,6 +62,28 @@ func createProject(ctx context.Context, s *store, a siteArgs, _ func(progress)) 
 		return p, fmt.Errorf("make project %s: %w", a.Name, err)
 	}
 	return p, nil
+}
+
+// mayMake says why the user called as may not make something called name in a project.
+func (s *store) mayMake(ctx context.Context, as string, project collfs.UUID, name string) error {
+	if err := s.allowed(ctx, as, project, collfs.CanWrite); err != nil {
+		return err
+	}
+	if err := davfs.CheckRecordName(name); err != nil {
+		return err
+	}
+	fsys, err := s.siteOf(ctx, as)
+	if err != nil {
+		return err
+	}
+	// A file in the project would be hidden by what is called like it.
+	switch _, err := fsys.Stat(ctx, path.Join("/by_id", string(project), name)); {
+	case err == nil:
+		return fmt.Errorf("%q: %w", name, fs.ErrExist)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return nil
 }
 
 // recordAt is the UUID of the project or collection that a name of the site leads to.
@@ -125,7 +149,7 @@ type shareGrantCmd struct {
 	siteFlags
 	Name  string `arg:"" help:"Project or collection."`
 	User  string `arg:"" help:"Who is to have access."`
-	Level string `arg:"" enum:"read,write,manage" default:"read" help:"read, write or manage."`
+	Level string `arg:"" enum:"read,write,manage" default:"read" help:"read (the default), write or manage."`
 }
 
 func (c *shareGrantCmd) Help() string {

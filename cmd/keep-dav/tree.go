@@ -18,7 +18,7 @@ import (
 
 // siteFlags say in whose site a name is looked up.
 type siteFlags struct {
-	As string `default:"admin" env:"KEEPDAV_AS" placeholder:"USER" help:"Whose /home and rights are meant."`
+	As string `default:"admin" env:"KEEPDAV_AS" placeholder:"USER" help:"Whose /home and rights are meant. Default: ${default}."`
 }
 
 const nameHelp = `A collection is named by its path in the site ("/home/data", "/home/project/data",

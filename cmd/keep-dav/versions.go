@@ -98,10 +98,14 @@ func restoreVersion(ctx context.Context, s *store, a restoreArgs, _ func(progres
 		return recordInfo{}, err
 	}
 	rec, err := s.sql.Record(ctx, id)
-	if err == nil {
-		err = s.allowed(ctx, a.As, rec.Owner, collfs.CanWrite)
-	}
 	if err != nil {
+		return recordInfo{}, err
+	}
+	name := a.NewName
+	if name == "" {
+		name = fmt.Sprintf("%s (version %d)", rec.Name, a.Version)
+	}
+	if err := s.mayMake(ctx, a.As, rec.Owner, name); err != nil {
 		return recordInfo{}, err
 	}
 	old, err := s.files.OpenVersion(ctx, id, a.Version)
@@ -109,10 +113,6 @@ func restoreVersion(ctx context.Context, s *store, a restoreArgs, _ func(progres
 		return recordInfo{}, err
 	}
 	defer old.Release()
-	name := a.NewName
-	if name == "" {
-		name = fmt.Sprintf("%s (version %d)", rec.Name, a.Version)
-	}
 	made, err := s.files.Extract(ctx, old, "", rec.Owner, name, collfs.TransferOptions{})
 	return recordInfo{UUID: made.UUID, Name: made.Name}, err
 }
