@@ -473,6 +473,27 @@ func TestDeletedCollectionComesBackFromTheTrash(t *testing.T) {
 	}
 }
 
+func TestWhatComesBackFromTheTrashHidesNothing(t *testing.T) {
+	r := newRig(t)
+	for _, body := range []string{"first", "second"} {
+		r.must(t, 201, "MKCOL", "/home/c", "")
+		r.must(t, 201, "PUT", "/home/c/f", body)
+		r.must(t, 204, "DELETE", "/home/c/", "")
+	}
+	r.must(t, 201, "PUT", "/home/c", "a file")
+	for i, want := range []string{"c (2)", "c (3)"} {
+		all := do1[[]trashInfo](t, r, "trash.list", none{})
+		if got := do1[recordInfo](t, r, "trash.restore", trashArgs{all[0].UUID}); got.Name != want {
+			t.Errorf("restoring number %d says %q; want %q", i+1, got.Name, want)
+		}
+	}
+	for name, want := range map[string]string{"/home/c": "a file", "/home/c%20(2)/f": "first", "/home/c%20(3)/f": "second"} {
+		if got := r.must(t, 200, "GET", name, ""); got != want {
+			t.Errorf("%s has %q; want %q", name, got, want)
+		}
+	}
+}
+
 func TestASecondProcessIsToldWhoHasTheStore(t *testing.T) {
 	r := newRig(t)
 	_, err := openStore(t.Context(), storeConfig{Dir: r.cli.Store, Log: zerolog.Nop()})

@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"path"
+	"slices"
 	"time"
 
 	"keepdav/collfs"
@@ -78,13 +82,50 @@ func (c *trashRestoreCmd) Run(ctx context.Context, root *cli) error {
 	if err != nil {
 		return err
 	}
-	return show(root, r, func(w io.Writer) { fmt.Fprintf(w, "%s is back\n", r.UUID) })
+	return show(root, r, func(w io.Writer) { fmt.Fprintf(w, "%s is back as %q\n", r.UUID, r.Name) })
 }
 
 func restoreTrash(ctx context.Context, s *store, a trashArgs, _ func(progress)) (recordInfo, error) {
+	all, err := listTrash(ctx, s, none{}, nil)
+	if err != nil {
+		return recordInfo{}, err
+	}
 	// If the name is taken meanwhile, it comes back under another one.
-	_, err := s.gate.Commit(ctx, collfs.Tx{Durable: true, Records: []collfs.RecordOp{{Kind: collfs.Untrash, UUID: a.UUID, Unique: true}}})
-	return recordInfo{UUID: a.UUID}, err
+	op := collfs.RecordOp{Kind: collfs.Untrash, UUID: a.UUID, Unique: true}
+	if i := slices.IndexFunc(all, func(t trashInfo) bool { return t.UUID == a.UUID }); i >= 0 {
+		if op.Name, err = s.freeName(ctx, all[i].Owner, all[i].Name); err != nil {
+			return recordInfo{}, err
+		}
+	}
+	if _, err := s.gate.Commit(ctx, collfs.Tx{Durable: true, Records: []collfs.RecordOp{op}}); err != nil {
+		return recordInfo{}, err
+	}
+	e, err := s.sql.Entry(ctx, a.UUID)
+	return recordInfo{UUID: a.UUID, Name: e.Name}, err
+}
+
+// freeName is name, or the first of "name (2)", "name (3)", … that nothing in a
+// project has. The catalog sees to that for projects and collections; a file
+// in the project would be hidden.
+func (s *store) freeName(ctx context.Context, project collfs.UUID, name string) (string, error) {
+	users, err := s.sql.ListUsers(ctx)
+	if err != nil {
+		return "", err
+	}
+	i := slices.IndexFunc(users, func(u collfs.User) bool { return u.Admin && u.Active })
+	if i < 0 { // nobody sees all
+		return name, nil
+	}
+	fsys, free := s.user(users[i]), name
+	for n := 2; ; n++ {
+		switch _, err := fsys.Stat(ctx, path.Join("/by_id", string(project), free)); {
+		case errors.Is(err, fs.ErrNotExist):
+			return free, nil
+		case err != nil:
+			return "", err
+		}
+		free = fmt.Sprintf("%s (%d)", name, n)
+	}
 }
 
 type trashDeleteCmd struct {
