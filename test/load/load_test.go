@@ -2,6 +2,7 @@ package load
 
 import (
 	"maps"
+	"slices"
 	"testing"
 )
 
@@ -88,5 +89,8 @@ func TestGeneratorRepeats(t *testing.T) {
 		if a[i] != b[i] {
 			t.Fatalf("request %d: %v, then %v", i, a[i], b[i])
 		}
+	}
+	if !slices.ContainsFunc(a, func(op Op) bool { return op.Part > 0 }) {
+		t.Error("no request writes into a file")
 	}
 }

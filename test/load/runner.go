@@ -25,7 +25,7 @@ type Config struct {
 	Seed           uint64
 	Large          int  // bytes of the largest file (default 2 MiB); most are small
 	Ops            int  // requests of each worker; 0: until ctx ends
-	Stepwise       bool // leave out what the reference server does in steps: trees, and moves onto what exists
+	Stepwise       bool // leave out what the reference server does in steps: trees, moves onto what exists, and writes into files
 }
 
 // Runner makes the load.
@@ -117,6 +117,9 @@ func (r *Runner) send(op Op, body []byte) (outcome, error) {
 		req.Header.Set("Overwrite", "T")
 		req.Header.Set("Depth", "infinity")
 	}
+	if op.Part > 0 {
+		req.Header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/*", op.Off, op.Off+op.Part-1))
+	}
 	resp, err := r.client.Do(req)
 	if err != nil {
 		return 0, errGone
@@ -141,10 +144,11 @@ type generator struct {
 	state State
 	rng   *rand.Rand
 	names int
+	known map[Content][]byte // what was put here
 }
 
 func (r *Runner) generator(w int, state State) *generator {
-	return &generator{cfg: r.cfg, roots: r.cfg.Roots(w), state: state, rng: rand.New(rand.NewPCG(r.cfg.Seed, uint64(w)))}
+	return &generator{cfg: r.cfg, roots: r.cfg.Roots(w), state: state, rng: rand.New(rand.NewPCG(r.cfg.Seed, uint64(w))), known: map[Content][]byte{}}
 }
 
 func (g *generator) next() (Op, []byte) {
@@ -174,6 +178,9 @@ func (g *generator) try() (op Op, body []byte, ok bool) {
 	case kind < 55: // an overwrite
 		if file == "" {
 			return g.put(g.newName())
+		}
+		if g.rng.IntN(3) == 0 {
+			return g.putInto(file)
 		}
 		return g.put(file)
 	case kind < 62:
@@ -251,5 +258,32 @@ func (g *generator) put(name string) (Op, []byte, bool) {
 		n = g.rng.IntN(256 << 10)
 	}
 	body, c := newContent(g.rng.Uint64(), n)
+	g.remember(c, body)
 	return Op{Method: "PUT", Path: name, Content: c}, body, true
+}
+
+// putInto writes over a part of a file, at times beyond its end.
+func (g *generator) putInto(file string) (Op, []byte, bool) {
+	old, ok := g.known[g.state[file].Content]
+	if !ok || g.cfg.Stepwise {
+		return g.put(file)
+	}
+	body, _ := newContent(g.rng.Uint64(), 1+g.rng.IntN(8<<10))
+	off := g.rng.IntN(len(old) + 1)
+	whole := slices.Concat(old[:off], body, old[min(off+len(body), len(old)):])
+	c := contentOf(whole)
+	g.remember(c, whole)
+	return Op{Method: "PUT", Path: file, Content: c, Off: off, Part: len(body)}, body, true
+}
+
+// remember keeps what has been put, as long as something has it.
+func (g *generator) remember(c Content, body []byte) {
+	if len(g.known) >= 2*mostEntries {
+		used := map[Content]bool{}
+		for _, e := range g.state {
+			used[e.Content] = true
+		}
+		maps.DeleteFunc(g.known, func(c Content, _ []byte) bool { return !used[c] })
+	}
+	g.known[c] = body
 }

@@ -59,6 +59,8 @@ type Op struct {
 	Path    string
 	To      string // of MOVE and COPY
 	Content Content
+	Off     int // of a PUT into a file: where the body goes
+	Part    int // and its length; 0: the body is the whole file
 }
 
 func (o Op) String() string {
@@ -66,6 +68,9 @@ func (o Op) String() string {
 	case "MOVE", "COPY":
 		return fmt.Sprintf("%s %s → %s", o.Method, o.Path, o.To)
 	case "PUT":
+		if o.Part > 0 {
+			return fmt.Sprintf("PUT %d bytes into %s at %d (%v then)", o.Part, o.Path, o.Off, Entry{Content: o.Content})
+		}
 		return fmt.Sprintf("PUT %s (%v)", o.Path, Entry{Content: o.Content})
 	}
 	return o.Method + " " + o.Path
