@@ -132,6 +132,7 @@ func (s *Store) accept(ctx context.Context, e *entry, payload []byte, flags []in
 				return nil, err
 			}
 		}
+		s.journal.Relieve() // tryAccept holds Store.mu, for which all readers wait
 		records, retry, err := s.tryAccept(e, refs, payload, flags, trial)
 		if !retry {
 			return records, err

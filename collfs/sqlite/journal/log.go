@@ -14,7 +14,8 @@ import (
 )
 
 // maxTail bounds what is kept in memory, and written again in the next segment,
-// because it isn't known to be durable: an Append that finds more of it syncs.
+// because it isn't known to be durable: an Append that finds more of it syncs, and
+// a Relieve that finds half as much.
 const maxTail = 2 << 20
 
 // Options say how a log is kept. Dir is needed.
@@ -118,10 +119,9 @@ func (l *Log) Append(payload []byte) (uint64, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.tailSize > min(maxTail, l.o.SegmentSize/4) && !l.bad {
-		// Whether it succeeds is for those to hear who wait for durability.
+	if l.tailSize > l.maxTail() && !l.bad {
 		l.mu.Unlock()
-		_ = l.Sync(l.Last())
+		_ = l.Sync(l.Last()) // see Relieve
 		l.mu.Lock()
 	}
 	size := recordSize(len(payload))
@@ -145,6 +145,20 @@ func (l *Log) Append(payload []byte) (uint64, error) {
 	l.tail = append(l.tail, payload)
 	l.tailSize += size
 	return seq, nil
+}
+
+func (l *Log) maxTail() int64 { return min(maxTail, l.o.SegmentSize/4) }
+
+// Relieve syncs the log if much of it isn't durable, so that the next Append need
+// not: for callers of Append that hold a lock. Whether it succeeds is for those to
+// hear who wait for durability.
+func (l *Log) Relieve() {
+	l.mu.Lock()
+	much, last := l.tailSize > l.maxTail()/2 && !l.bad, l.next-1
+	l.mu.Unlock()
+	if much {
+		_ = l.Sync(last)
+	}
 }
 
 // writeLocked writes a record at the end of s. A failure leaves s as it was: the next

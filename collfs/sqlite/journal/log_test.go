@@ -392,6 +392,26 @@ func TestAFileWhoseSyncFailedIsNeverSyncedAgain(t *testing.T) {
 	}
 }
 
+func TestAppendDoesNotSyncAfterRelieve(t *testing.T) {
+	fl := &flaky{t: t, condemned: map[string]bool{}}
+	l := open(t, Options{SegmentSize: 1 << 16, files: fl}, 0)
+	record := make([]byte, 6000)
+	for range 20 {
+		l.Relieve()
+		before := l.Durable()
+		seq, err := l.Append(record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := l.Durable(); got != before {
+			t.Errorf("Append of record %d made durable what is up to %d; want %d", seq, got, before)
+		}
+	}
+	if l.Durable() < 15 {
+		t.Errorf("records up to %d of 20 are durable: too much would be written again in the next segment", l.Durable())
+	}
+}
+
 func TestAFailedAppendAddsNothing(t *testing.T) {
 	fl := &flaky{t: t, condemned: map[string]bool{}}
 	dir := t.TempDir()
