@@ -170,7 +170,7 @@ func (k *Keeper) look(ctx context.Context, o CollectOptions, r *Collected) (d do
 		r.Unreferenced++
 		r.UnreferencedBytes += i.Size
 		switch {
-		case !marked:
+		case !marked && !(o.DryRun && o.Grace == 0): // else the second look would find it marked
 			fresh = append(fresh, i.Hash)
 		case since.After(now): // the clock was set back: the wait begins anew
 			stale, fresh = append(stale, i.Hash), append(fresh, i.Hash)

@@ -145,7 +145,27 @@ func TestWhatWasNamedAfterACollectionOfGarbageIsGarbageLater(t *testing.T) {
 	if err := c.Commit(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
+	would, err := k.Collect(t.Context(), CollectOptions{DryRun: true})
+	if err != nil || would.Trashed != 1 {
+		t.Errorf("Collect() without changes = %+v, %v; want one block that would go", would, err)
+	}
 	if r := collect(); r.Trashed != 1 {
 		t.Errorf("Collect() = %+v; want the block of the removed file in the trash", r)
+	}
+}
+
+func TestADryRunCountsWhatIsOver(t *testing.T) {
+	k := newKeeper(t, func(*Keeper) {})
+	rec, err := openCollection(t, k).Record(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Gate.Commit(t.Context(), collfs.Tx{Records: []collfs.RecordOp{{Kind: collfs.Trash, UUID: rec.UUID}}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, dry := range []bool{true, true, false} {
+		if r, err := k.Collect(t.Context(), CollectOptions{DryRun: dry}); err != nil || r.Collections != 1 {
+			t.Errorf("Collect() = %+v, %v with dry run %v; want one collection", r, err, dry)
+		}
 	}
 }
