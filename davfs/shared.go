@@ -125,10 +125,15 @@ func arrangeShares(entries []collfs.Entry, users []collfs.User) *shares {
 		direct:  map[string]collfs.Entry{},
 	}
 	known := map[collfs.UUID]collfs.User{}
-	times := map[string]int{}
+	times, direct := map[string]int{}, map[string]int{}
 	for _, u := range users {
 		known[u.UUID] = u
 		times[displayName(u)]++
+	}
+	for _, e := range entries {
+		if _, ok := known[ownerOf(e)]; !ok {
+			direct[e.Name]++
+		}
 	}
 	for _, e := range entries {
 		if strings.Contains(e.Name, "/") {
@@ -145,7 +150,7 @@ func arrangeShares(entries []collfs.Entry, users []collfs.User) *shares {
 			continue
 		}
 		name := e.Name
-		if _, taken := sh.direct[name]; taken {
+		if direct[name] > 1 { // none has it alone: what a name leads to must not change with what comes and goes
 			name += " (" + string(childOf(e).uuid) + ")"
 		}
 		sh.direct[name] = e

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -794,4 +795,22 @@ func TestUploadEndsWithTheGrantThatItBeganUnder(t *testing.T) {
 		wantErr(t, what+" after the grant was revoked", err, collfs.ErrReadOnly)
 		r.want("/home/c/f", "old")
 	}
+}
+
+func TestSharesOfOneNameAreToldApart(t *testing.T) {
+	r := newRig(t)
+	bobUser, bob := r.user("bob")
+	var names []string
+	for _, project := range []string{"p", "q"} {
+		id := r.collection(r.project(r.admin.UUID, project), "x")
+		r.put("/home/"+project+"/x/f", "of "+project)
+		r.grant(bobUser.UUID, id, collfs.CanRead)
+		names = append(names, "x ("+string(id)+")")
+	}
+	wantFile(r.ctx, t, bob, "/shared/"+names[0]+"/f", "of p")
+	wantFile(r.ctx, t, bob, "/shared/"+names[1]+"/f", "of q")
+	_, err := bob.Stat(r.ctx, "/shared/x")
+	wantErr(t, "Stat of a name that two have", err, fs.ErrNotExist)
+	slices.Sort(names)
+	wantList(r.ctx, t, bob, "/shared", names[0]+"/", names[1]+"/")
 }
