@@ -124,3 +124,21 @@ func TestApplePolicies(t *testing.T) {
 	none.put("/home/c/._f", "fork")
 	none.wantList("/home/c", "._f")
 }
+
+// A file that a user gives such a name is still the user's.
+func TestFileMovedToTheNameOfAppleLitterIsKept(t *testing.T) {
+	r := newRig(t)
+	r.mkdir("/home/c")
+	r.put("/home/c/f", "one")
+	r.put("/home/c/g", "two")
+	r.put("/home/c/h", "three")
+	for _, names := range [][2]string{{"/home/c/f", "/home/._f"}, {"/home/c/g", "/home/c/._g"}, {"/home/c/h", "/home/.DS_Store"}} {
+		if _, err := r.Move(r.ctx, names[0], names[1], davfs.CopyOptions{}); err != nil {
+			t.Errorf("Move to %s = %v", names[1], err)
+		}
+	}
+	r.want("/home/._f", "one")
+	r.want("/home/c/._g", "two")
+	r.want("/home/.DS_Store", "three")
+	r.wantList("/home", ".DS_Store", "._f", "c/")
+}

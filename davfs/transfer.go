@@ -123,7 +123,8 @@ func (f *FS) transferPath(ctx context.Context, t *transfer, s *spot) (created bo
 	case over, to.kind == atVirtual, to.kind == atOwner: // a folder that nothing takes the place of
 		return false, collfs.ErrReadOnly
 	}
-	if to, err = f.placeForFile(ctx, to, -1); err != nil {
+	// Whatever it is called, it is no side file now.
+	if to, err = f.placeForFile(ctx, to, maxSideFile+1); err != nil {
 		return false, err
 	}
 	d, err := f.visitNew(ctx, to)
