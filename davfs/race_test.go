@@ -9,8 +9,10 @@ import (
 	"path"
 	"sync"
 	"testing"
+	"time"
 
 	"keepdav/collfs"
+	"keepdav/collfs/memcatalog"
 	"keepdav/davfs"
 )
 
@@ -273,5 +275,71 @@ func TestRecordThatWasMovedAwayMeanwhileStaysThere(t *testing.T) {
 		if e, err := r.catalog.Lookup(r.ctx, p, "d"); err != nil || !e.Collection.TrashAt.IsZero() {
 			t.Errorf("%s: the collection that was moved away is %+v, %v", what, e, err)
 		}
+	}
+}
+
+func TestFilePutUnderANameThatARecordTakesIsKept(t *testing.T) {
+	r := newRig(t)
+	r.mkdir("/home/c")
+	r.put("/home/c/in", "c")
+	r.put("/home/x", "old")
+	once := true
+	r.inMemory().Fault = func(_ context.Context, tx collfs.Tx) (o memcatalog.Outcome) {
+		if len(tx.Records) > 0 && once { // after the old one was looked at
+			once = false
+			r.put("/home/Loose files/x", "new")
+		}
+		return o
+	}
+	if _, err := r.Move(r.ctx, "/home/c", "/home/x", davfs.CopyOptions{Overwrite: true}); err != nil {
+		t.Fatal(err)
+	}
+	r.want("/home/x/in", "c")
+	r.want("/home/Loose files/x", "new")
+}
+
+// Who may only read a project can have it copied for hours.
+func TestCopyOfAProjectDoesNotHoldUpItsOwner(t *testing.T) {
+	r := newRig(t)
+	p := r.project(r.admin.UUID, "p")
+	r.project(p, "sub")
+	r.mkdir("/home/p/sub/c")
+	bobUser, bob := r.user("bob")
+	r.grant(bobUser.UUID, p, collfs.CanRead)
+	copying, goOn := make(chan struct{}), make(chan struct{})
+	r.inMemory().Fault = func(_ context.Context, tx collfs.Tx) (o memcatalog.Outcome) {
+		for _, op := range tx.Records {
+			if op.Kind == collfs.CreateCollection && op.Name == "c" {
+				close(copying)
+				<-goOn
+			}
+		}
+		return o
+	}
+	copied, made := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := bob.Copy(r.ctx, "/shared/admin/p/sub", "/home/sub", davfs.CopyOptions{})
+		copied <- err
+	}()
+	select {
+	case <-copying:
+	case err := <-copied:
+		t.Fatalf("Copy = %v before anything was copied", err)
+	}
+	go func() {
+		_, err := r.Mkdir(r.ctx, "/home/p/d", davfs.AttrChange{})
+		made <- err
+	}()
+	select {
+	case err := <-made:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("a directory cannot be made while a reader copies its neighbour")
+	}
+	close(goOn)
+	if err := <-copied; err != nil {
+		t.Error(err)
 	}
 }

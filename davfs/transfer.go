@@ -226,7 +226,11 @@ func (f *FS) transferRecord(ctx context.Context, t *transfer) (created bool, err
 	if err := f.apart(ctx, t); err != nil {
 		return false, err
 	}
-	unlock := f.site.lockFolders(t.from.project, to.project)
+	locked := []collfs.UUID{to.project}
+	if t.move {
+		locked = append(locked, t.from.project) // a copy may take long, and takes nothing from there
+	}
+	unlock := f.site.lockFolders(locked...)
 	defer unlock()
 	if t.move {
 		if err := f.stillThere(ctx, &t.from); err != nil {
@@ -265,7 +269,13 @@ func (f *FS) transferRecord(ctx context.Context, t *transfer) (created bool, err
 		return false, err
 	}
 	if loose != nil { // hidden by the record now
-		if err := loose.c.RemoveAll(loose.path, nil); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err := loose.c.RemoveAll(loose.path, func(n collfs.NodeInfo, _ bool) error {
+			if n.Dir != loose.node.Dir || n.ID != loose.node.ID {
+				return fs.ErrNotExist // another one by now: it stays, hidden
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return false, err
 		}
 		if err := loose.c.Commit(ctx, true); err != nil {
