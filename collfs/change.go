@@ -61,10 +61,15 @@ func (c *Collection) begin() error {
 
 // end ends a change and publishes what became of it.
 func (c *Collection) end() {
+	c.unlock()
+	c.publish()
+}
+
+// unlock is end for who holds another lock and publishes without it.
+func (c *Collection) unlock() {
 	c.resize()
 	c.mu.Unlock()
 	c.gate.RUnlock()
-	c.publish()
 }
 
 // addLocked keeps a change for the next commit and tells about it.

@@ -331,10 +331,26 @@ func (h *Handle) Append(ctx context.Context, p []byte) (off int64, err error) {
 }
 
 // write writes p at off, or at the end, and returns where that was.
-func (h *Handle) write(ctx context.Context, p []byte, off int64, atEnd bool) (int64, error) {
-	o := h.o
+func (h *Handle) write(ctx context.Context, p []byte, off int64, atEnd bool) (at int64, err error) {
+	err = h.o.change(func() error {
+		at, err = h.writeLocked(ctx, p, off, atEnd)
+		return err
+	})
+	return at, err
+}
+
+// change calls do with o.mu held, and publishes what it did without.
+func (o *openFile) change(do func() error) error {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	err := do()
+	o.mu.Unlock()
+	o.home.Load().publish() // if the file moved on just now, the transfer has published for where it came from
+	return err
+}
+
+// writeLocked is write with o.mu held.
+func (h *Handle) writeLocked(ctx context.Context, p []byte, off int64, atEnd bool) (int64, error) {
+	o := h.o
 	if !atEnd {
 		if done, err := h.overwrite(ctx, p, off); done || err != nil {
 			return off, err
@@ -348,7 +364,7 @@ func (h *Handle) write(ctx context.Context, p []byte, off int64, atEnd bool) (in
 	if err != nil {
 		return 0, err
 	}
-	defer c.end()
+	defer c.unlock()
 	if atEnd {
 		if off = h.n.size; off > maxFile-int64(len(p)) {
 			return 0, fs.ErrInvalid
@@ -395,7 +411,7 @@ func (h *Handle) overwrite(ctx context.Context, p []byte, off int64) (bool, erro
 	if err != nil {
 		return false, err
 	}
-	defer c.end()
+	defer c.unlock()
 	if o.spans == nil {
 		return false, nil
 	}
@@ -423,21 +439,21 @@ func (h *Handle) Truncate(size int64) error {
 		return pathError("truncate", h.path, err)
 	}
 	o := h.o
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	c, err := o.lock()
-	if err != nil {
-		return pathError("truncate", h.path, err)
-	}
-	defer c.end()
-	if size == h.n.size {
+	return pathError("truncate", h.path, o.change(func() error {
+		c, err := o.lock()
+		if err != nil {
+			return err
+		}
+		defer c.unlock()
+		if size == h.n.size {
+			return nil
+		}
+		h.wrote.Store(true)
+		c.touchLocked(h.n)
+		o.truncate(size)
+		c.sizeLocked(h.n)
 		return nil
-	}
-	h.wrote.Store(true)
-	c.touchLocked(h.n)
-	o.truncate(size)
-	c.sizeLocked(h.n)
-	return nil
+	}))
 }
 
 // SetAttr changes the attributes of the file; see Collection.SetAttr.
@@ -489,8 +505,8 @@ func (h *Handle) Close(ctx context.Context) error {
 
 func (h *Handle) release() {
 	h.o.mu.Lock()
-	defer h.o.mu.Unlock()
 	c := h.o.forget(h.n)
+	h.o.mu.Unlock()
 	c.publish()
 	c.Release()
 }

@@ -261,6 +261,8 @@ func (t *transfer) run(ctx context.Context) error {
 	defer func() {
 		for _, c := range t.all {
 			c.endTurn()
+		}
+		for _, c := range t.all {
 			c.publish()
 		}
 	}()
