@@ -49,6 +49,9 @@ func TestOnSQLite(t *testing.T) {
 		"WebDAVFileWritesInPlace":                         TestWebDAVFileWritesInPlace,
 		"TreeIsAValidIOFS":                                TestTreeIsAValidIOFS,
 		"SiteIsAPlainTree":                                TestSiteIsAPlainTree,
+		"RecordThatWasMovedAwayMeanwhileStaysThere":       TestRecordThatWasMovedAwayMeanwhileStaysThere,
+		"SharesOfOneNameAreToldApart":                     TestSharesOfOneNameAreToldApart,
+		"FileMovedToTheNameOfAppleLitterIsKept":           TestFileMovedToTheNameOfAppleLitterIsKept,
 		"ReaderChangesNothingByAnyName":                   TestReaderChangesNothingByAnyName,
 		"UploadEndsWithTheGrantThatItBeganUnder":          TestUploadEndsWithTheGrantThatItBeganUnder,
 	} {

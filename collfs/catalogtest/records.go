@@ -139,6 +139,46 @@ var recordCases = []Case{
 		}
 		return e.holds(ctx, id, 0, map[string]byte{"f": 1})
 	}},
+	{Name: "TrashTakesNoChanges", Check: func(ctx context.Context, e *Env) error {
+		id, err := e.create(ctx, "c")
+		if err != nil {
+			return err
+		}
+		other, err := e.create(ctx, "other")
+		if err != nil {
+			return err
+		}
+		p, err := e.project(ctx, e.User, "p")
+		if err != nil {
+			return err
+		}
+		if _, err := e.change(ctx, id, 0, 1, 1, put("f", 1)); err != nil {
+			return err
+		}
+		trash := collfs.RecordOp{Kind: collfs.Trash, UUID: id}
+		if err := e.records(ctx, trash); err != nil {
+			return err
+		}
+		_, changed := e.change(ctx, id, 1, 1, 1, put("f", 2))
+		moved := e.records(ctx, collfs.RecordOp{Kind: collfs.Move, UUID: id, Owner: p, Name: "c"})
+		again := e.records(ctx, trash)
+		// A transfer that takes something from there takes nothing at all.
+		_, both := e.Catalog.Commit(ctx, collfs.Tx{Changes: []collfs.Change{
+			{Collection: other, Ops: []collfs.Op{put("f", 1)}, Files: 1, Bytes: 1},
+			{Collection: id, Base: 1, Ops: []collfs.Op{{Kind: collfs.OpDelete, Path: "f"}}},
+		}})
+		if err := all(want("change of a collection in the trash", changed, errNotExist), want("move", moved, errNotExist), want("trash again", again, errNotExist),
+			want("change with another", both, errNotExist), e.holds(ctx, other, 0, map[string]byte{}), e.holds(ctx, id, 0, map[string]byte{"f": 1})); err != nil {
+			return err
+		}
+		if err := e.records(ctx, collfs.RecordOp{Kind: collfs.Untrash, UUID: id}); err != nil {
+			return err
+		}
+		if _, err := e.change(ctx, id, 1, 1, 2, put("f", 2)); err != nil {
+			return err
+		}
+		return e.holds(ctx, id, 0, map[string]byte{"f": 2})
+	}},
 	{Name: "DeleteNowNeedsTrash", Check: func(ctx context.Context, e *Env) error {
 		id, err := e.create(ctx, "c")
 		if err != nil {
