@@ -247,6 +247,13 @@ func opsOf(changes []change) []Op {
 
 // run makes the transfer.
 func (t *transfer) run(ctx context.Context) error {
+	for _, c := range t.all {
+		if c.ReadOnly() { // what the version is made of may not be durable yet
+			if err := t.fs.commitLoaded(ctx, c.key.id); err != nil {
+				return fmt.Errorf("commit before a transfer: %w", err)
+			}
+		}
+	}
 	slices.SortFunc(t.all, func(a, b *Collection) int {
 		return cmp.Or(cmp.Compare(a.key.id, b.key.id), cmp.Compare(a.key.version, b.key.version))
 	})
@@ -317,6 +324,21 @@ func (t *transfer) try(ctx context.Context) (again bool, err error) {
 	}
 	t.accept(tx, parts, records)
 	return false, t.makeDurable(ctx)
+}
+
+// commitLoaded commits the present state of a collection, durably, if it is
+// loaded; what is not loaded is durable.
+func (f *FS) commitLoaded(ctx context.Context, id UUID) error {
+	f.mu.Lock()
+	s := f.loaded[slotKey{id: id}]
+	if s == nil || s.c == nil {
+		f.mu.Unlock()
+		return nil
+	}
+	s.c.pins.Add(1)
+	f.mu.Unlock()
+	defer s.c.Release()
+	return s.c.Commit(ctx, true)
 }
 
 func mayRetry(err error) bool { return errors.Is(err, ErrStale) || errors.Is(err, ErrUnknownOutcome) }

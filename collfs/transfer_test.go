@@ -355,3 +355,36 @@ func TestRandomRewritesDoNotFillTheStore(t *testing.T) {
 		t.Error("content changed")
 	}
 }
+
+// A version can be of changes that were committed, but not durably.
+func TestCopyOfAVersionIsDurable(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	spool := &faultySpool{Spool: e.spool}
+	f := e.fs(func(cfg *collfs.Config) { cfg.Spool = spool })
+	c := e.open(f, e.catalog.Create(e.home, "c"))
+	for _, content := range []string{"old", "new"} {
+		put(t, c, "f", content)
+		if err := c.Commit(ctx, false); err != nil {
+			t.Fatal(err)
+		}
+		e.now.Add(int64(2 * memcatalog.VersionIdle))
+	}
+	old, err := f.OpenVersion(ctx, c.UUID(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Release()
+	spool.failSync.Store(true)
+	if _, err := f.Extract(ctx, old, "", e.home, "copy", collfs.TransferOptions{}); !errors.Is(err, errInjected) {
+		t.Errorf("Extract() while nothing can be synced = %v", err)
+	}
+	spool.failSync.Store(false)
+	rec, err := f.Extract(ctx, old, "", e.home, "copy", collfs.TransferOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := get(t, e.open(f, rec.UUID), "f"); got != "old" {
+		t.Errorf("the copy has %q", got)
+	}
+}
