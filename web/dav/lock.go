@@ -12,10 +12,6 @@ import (
 func (q *request) lock() error {
 	locks := q.h.conf.Locks
 	timeout := ParseTimeout(q.r.Header.Get("Timeout"), locks.conf.MaxTimeout)
-	depth, err := ParseDepth(q.r.Header.Get("Depth"))
-	if err != nil || depth == Depth1 {
-		return errBadHeader
-	}
 	body := q.body()
 	li, err := ParseLockInfo(body)
 	body.done()
@@ -36,7 +32,14 @@ func (q *request) lock() error {
 	if li == nil {
 		return q.refreshLock(g, info, exists)
 	}
+	depth, err := ParseDepth(q.r.Header.Get("Depth"))
+	if err != nil || depth == Depth1 {
+		return errBadHeader
+	}
 	if !exists {
+		if q.path.Slash {
+			return errFileSlash
+		}
 		// Who may make nothing here must not keep others from it, even for the
 		// moment until that turns out.
 		if info, err := q.fs.Stat(q.ctx, parentOf(q.path.Name)); err != nil {
@@ -61,6 +64,10 @@ func (q *request) lock() error {
 		Place: g.place, User: q.user, Owner: string(li.Owner), Infinite: depth != Depth0, Dir: info.Dir,
 		Shared: li.Shared, Timeout: timeout,
 	})
+	if le, ok := errors.AsType[*LockedError](err); ok && le.Members {
+		q.failed(http.StatusMultiStatus, err)
+		return q.answerLockedMembers(le, info.Dir)
+	}
 	if err != nil {
 		return err
 	}
@@ -139,6 +146,20 @@ func (q *request) answerLock(status int, l Lock, p LockPlace) {
 	_, _ = q.w.Write(b)
 }
 
+// answerLockedMembers says which members keep a directory from being locked with
+// all below it, in the form that RFC 4918 §9.10.3 has for that.
+func (q *request) answerLockedMembers(le *LockedError, dir bool) error {
+	m := q.newMultistatus(false)
+	for _, p := range le.Places {
+		m.response(string(appendClientHref(nil, q.h.conf.Prefix, p.Name, false, q.quirks)), http.StatusLocked, "no-conflicting-lock")
+	}
+	m.response(string(appendClientHref(nil, q.h.conf.Prefix, q.path.Name, dir, q.quirks)), http.StatusFailedDependency, "")
+	if err := m.finish(); err != nil {
+		q.cut(err)
+	}
+	return nil
+}
+
 func (q *request) unlock() error {
 	token, ok := ParseLockToken(q.r.Header.Get("Lock-Token"))
 	if !ok {
@@ -150,6 +171,12 @@ func (q *request) unlock() error {
 	}
 	if err := q.lookAbove(&p); err != nil {
 		return err
+	}
+	if err := q.prepareIf(q.path.Name); err != nil {
+		return err
+	}
+	if !q.ifHolds(q.path.Name, q.tags[q.path.Name].etag) {
+		return collfs.ErrCondition
 	}
 	if err := q.h.conf.Locks.Release(q.ctx, q.user, token, p); err != nil {
 		return err

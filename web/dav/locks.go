@@ -90,7 +90,10 @@ var (
 
 // A LockedError says which places are locked by others, or by the same user
 // without the token being submitted.
-type LockedError struct{ Places []LockPlace }
+type LockedError struct {
+	Places  []LockPlace
+	Members bool // they are all below what was to be locked, which is free itself
+}
 
 func (e *LockedError) Error() string {
 	return fmt.Sprintf("%s is locked", e.Places[0].Name)
@@ -220,18 +223,19 @@ func (m *Locks) mayAcquireLocked(l Lock) error {
 	shared := 0
 	clash := func(e *lockEntry) bool {
 		if !e.Shared || !l.Shared {
-			at = append(at, e.Place)
+			at = append(at, m.seenFrom(e, l.Place))
 		} else {
 			shared++
 		}
 		return len(at) < maxReported && shared < maxShared
 	}
 	m.coveringLocked(l.Place, clash)
+	members := len(at) == 0
 	if l.Infinite {
 		m.belowLocked(l.Place, clash)
 	}
 	if len(at) > 0 {
-		return fmt.Errorf("%w: %w", ErrLockConflict, &LockedError{Places: at})
+		return fmt.Errorf("%w: %w", ErrLockConflict, &LockedError{Places: at, Members: members})
 	}
 	if m.perUser[l.User] >= m.conf.PerUser || shared >= maxShared {
 		return fmt.Errorf("user %s: %w", l.User, ErrTooManyLocks)

@@ -476,7 +476,9 @@ func locksOnProjectsHoldByEveryName(t *testing.T) {
 	s.want(201, "PUT", "/home/coll/f", "If: (<"+tok+">)", "ann's")
 	s.want(204, "UNLOCK", "/home/", "Lock-Token: <"+tok+">", "")
 	held := bob.lock(201, "/shared/x/g", "", exclusiveXML)
-	s.want(423, "LOCK", "/home/", "Depth: infinity", exclusiveXML)
+	if a := s.want(207, "LOCK", "/home/", "Depth: infinity", exclusiveXML); !strings.Contains(a.text, "423 Locked") || a.Header.Get("Lock-Token") != "" {
+		t.Errorf("a lock over bob's: %v, %s", a.Header, a.text)
+	}
 	bob.want(204, "UNLOCK", "/shared/x/g", "Lock-Token: <"+held+">", "")
 	s.lock(200, "/home/", "Depth: infinity", exclusiveXML)
 }

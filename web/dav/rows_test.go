@@ -491,6 +491,47 @@ func TestDirectoryWithALockedMemberStays(t *testing.T) {
 	bob.want(204, "DELETE", "/shared/x/d/", "If: <"+s.url+"/shared/x/d/e/f> (<"+tok+">)", "")
 }
 
+func TestDirectoryWithALockedMemberIsNotLockedOver(t *testing.T) {
+	s := newServer(t)
+	s.put("/home/coll/d/", "/home/coll/d/e/", "/home/coll/d/e/f")
+	bob := s.as("bob", "")
+	bob.lock(200, "/shared/x/d/e/f", "", exclusiveXML)
+	a := s.want(207, "LOCK", "/home/coll/d/", "Depth: infinity", exclusiveXML)
+	var got []string
+	for _, r := range s.multistatus(a) {
+		got = append(got, r.Href+" "+r.Status)
+	}
+	if got := strings.Join(got, "; "); got != "/home/coll/d/e/f HTTP/1.1 423 Locked; /home/coll/d/ HTTP/1.1 424 Failed Dependency" {
+		t.Errorf("responses: %s", got)
+	}
+	if a.Header.Get("Lock-Token") != "" || len(s.locks.List()) != 1 {
+		t.Errorf("a lock was granted all the same: %v", s.locks.List())
+	}
+	// Where the resource itself is locked, that is all there is to say.
+	if a := s.want(423, "LOCK", "/home/coll/d/e/f", "", exclusiveXML); !strings.Contains(a.text, "<D:no-conflicting-lock><D:href>/home/coll/d/e/f</D:href>") {
+		t.Errorf("body = %s", a.text)
+	}
+	s.lock(200, "/home/coll/d/", "Depth: 0", exclusiveXML)
+	s.lock(423, "/home/coll/d/", "Depth: infinity", exclusiveXML)
+}
+
+func TestLockWithASlashMakesNoFile(t *testing.T) {
+	s := newServer(t)
+	s.lock(409, "/home/coll/new/", "", exclusiveXML)
+	s.want(201, "MKCOL", "/home/coll/new/", "", "")
+	tok := s.lock(200, "/home/coll/new/", "", exclusiveXML)
+	s.want(200, "LOCK", "/home/coll/new/", "Depth: 1\nIf: (<"+tok+">)", "") // a refresh has no depth
+}
+
+func TestUnlockHonoursIf(t *testing.T) {
+	s := newServer(t)
+	s.put("/home/coll/f")
+	tok := s.lock(200, "/home/coll/f", "", exclusiveXML)
+	s.want(412, "UNLOCK", "/home/coll/f", "Lock-Token: <"+tok+">\nIf: ([\"other\"])", "")
+	etag := s.want(200, "HEAD", "/home/coll/f", "", "").Header.Get("ETag")
+	s.want(204, "UNLOCK", "/home/coll/f", "Lock-Token: <"+tok+">\nIf: (<"+tok+"> ["+etag+"])", "")
+}
+
 func TestSharedLocks(t *testing.T) {
 	s := newServer(t)
 	bob := s.as("bob", "")

@@ -15,6 +15,8 @@ import (
 	"keepdav/davfs"
 )
 
+var errFileSlash = fail(http.StatusConflict, errors.New("a file's name does not end in a slash"))
+
 // put stores the body under the path in one step: whoever reads meanwhile sees
 // the old content or the new one, and a cut upload leaves the old one.
 func (q *request) put() error {
@@ -25,7 +27,7 @@ func (q *request) put() error {
 	case exists && info.Dir:
 		return q.notAllowed(allowDir)
 	case q.path.Slash:
-		return fail(http.StatusConflict, errors.New("a file's name does not end in a slash"))
+		return errFileSlash
 	}
 	g, err := q.newGuard(q.path.Name, TouchSelf, info, exists)
 	if err != nil {
