@@ -500,6 +500,20 @@ func (u busyUpload) Commit(ctx context.Context) (davfs.Info, bool, error) {
 	return u.Upload.Commit(ctx)
 }
 
+func locksOnProjectsAreShownInside(t *testing.T) {
+	s := newServer(t)
+	s.put("/home/coll/f", "/home/coll/d/", "/home/coll/d/f", "/home/loose")
+	tok := s.lock(200, "/home/", "Depth: infinity", exclusiveXML)
+	for _, r := range s.propfind("/home/", "Depth: infinity", "") {
+		if got := found(r)["lockdiscovery"]; !strings.Contains(got, tok) || !strings.Contains(got, "<D:lockroot><D:href>/home/</D:href>") {
+			t.Errorf("%s has the locks %q", r.Href, got)
+		}
+	}
+	if got := s.as("bob", "").props("/shared/x/d/f", "lockdiscovery")["lockdiscovery"]; !strings.Contains(got, tok) {
+		t.Errorf("bob sees the locks %q", got)
+	}
+}
+
 func projectLockedDuringAnUploadHolds(t *testing.T) {
 	var m meanwhile
 	s := newServer(t, m.hook)

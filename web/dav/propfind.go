@@ -96,7 +96,7 @@ func (q *request) wantsMinimal() bool {
 func (q *request) newPropWriter(plan *propPlan) *propWriter {
 	return &propWriter{
 		ctx: q.ctx, fs: q.fs, plan: plan, quirks: q.quirks,
-		locks: q.h.conf.Locks, prefix: q.h.conf.Prefix, quota: !q.quirks.OmitQuota || q.h.conf.FinderUsed,
+		locks: q.h.conf.Locks, look: q.lookAbove, prefix: q.h.conf.Prefix, quota: !q.quirks.OmitQuota || q.h.conf.FinderUsed,
 	}
 }
 

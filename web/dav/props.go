@@ -102,6 +102,9 @@ type propWriter struct {
 	usage   davfs.Usage
 	usageOK int8 // 0 not asked yet, 1 known, -1 failed
 	missing []byte
+	look    func(*LockPlace) error // finds what is above a place
+	tree    string                 // whose above is known
+	above   *LockPlace
 	mtime   httpDate
 	birth   httpDate
 }
@@ -305,7 +308,7 @@ func (p *propWriter) value(b []byte, s *propStep, info *davfs.Info, dirName, nam
 		if name == "" {
 			name = joinPath(dirName, info.Name)
 		}
-		return appendLockDiscovery(b, p.locks, placeOf(info, name), p.prefix, p.quirks), true
+		return appendLockDiscovery(b, p.locks, p.place(info, name), p.prefix, p.quirks), true
 	case propQuotaUsed, propQuotaAvailable:
 		return p.quotaProp(b, s.live, info, dirName, name)
 	case propExecutable:
@@ -321,6 +324,23 @@ func (p *propWriter) value(b []byte, s *propStep, info *davfs.Info, dirName, nam
 		return p.checksums(b, info, dirName, name)
 	}
 	return p.win32(b, s, info)
+}
+
+// place is where a resource lies. What is above it is the same for all of a tree,
+// and looked up when locks there may cover it; if that fails, those are not shown.
+func (p *propWriter) place(info *davfs.Info, name string) LockPlace {
+	at := placeOf(info, name)
+	if !p.locks.Wide() {
+		return at
+	}
+	if at.Tree != p.tree {
+		if p.look(&at) != nil {
+			return at
+		}
+		p.tree, p.above = at.Tree, at.Above
+	}
+	at.Above = p.above
+	return at
 }
 
 func (p *propWriter) quotaProp(b []byte, live liveProp, info *davfs.Info, dirName, name string) ([]byte, bool) {
