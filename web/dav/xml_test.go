@@ -62,6 +62,11 @@ func TestPropfindBodies(t *testing.T) {
 		{`<propfind xmlns="DAV:"><allprop/><include><supportedlock/></include></propfind>`, `{0 [{DAV: supportedlock}]}`},
 		{`<propfind xmlns="DAV:"><prop><a><nested/></a></prop><ext xmlns="x"/></propfind>`, `{2 [{DAV: a}]}`},
 		{`<propfind xmlns="DAV:"><prop/></propfind>`, `{2 []}`},
+		{"\ufeff<?xml version='1.0' encoding='utf-8'?><propfind xmlns='DAV:'><propname/></propfind>", `{1 []}`},
+		{" <?xml version='1.0'?><propfind xmlns='DAV:'><propname/></propfind>", "400"},
+		{"<?xml version='1.1'?><propfind xmlns='DAV:'><propname/></propfind>", "400"},
+		{`<propfind xmlns="DAV:"` + strings.Repeat(" a", maxXMLAttrs) + `><propname/></propfind>`, "400"},
+		{`<propfind xmlns="DAV:"` + attributes(maxXMLAttrs) + `><propname/></propfind>`, "413"},
 		{"\ufeff<propfind xmlns='DAV:'><propname/></propfind>\n<!-- end -->\n", `{1 []}`},
 		{`<propfind xmlns="DAV:"/>`, "400"},
 		{`<propfind xmlns="DAV:"><prop/><allprop/></propfind>`, "400"},
@@ -100,6 +105,14 @@ func TestPropfindBodies(t *testing.T) {
 	if _, err := ParsePropfind(io.MultiReader(strings.NewReader("<a"), errReader{})); !errors.Is(err, errBroken) {
 		t.Errorf("a broken body gives %v", err)
 	}
+}
+
+func attributes(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, " a%d=''", i)
+	}
+	return b.String()
 }
 
 var errBroken = errors.New("broken")

@@ -3,7 +3,6 @@ package dav
 import (
 	"bytes"
 	"encoding/xml"
-	"errors"
 	"io"
 	"strings"
 	"unicode"
@@ -13,6 +12,7 @@ import (
 // An xmlReader reads one document with namespaces, within the limits above and
 // without anything that makes a document more than its text.
 type xmlReader struct {
+	body  *cappedReader
 	dec   *xml.Decoder
 	elems []xmlElem
 	ns    []xmlBinding
@@ -28,16 +28,26 @@ type xmlElem struct {
 type xmlBinding struct{ prefix, space string }
 
 func newXMLReader(body io.Reader) *xmlReader {
-	return &xmlReader{dec: xml.NewDecoder(&cappedReader{r: body, left: maxXMLBody})}
+	c := &cappedReader{r: body, left: maxXMLBody}
+	return &xmlReader{body: c, dec: xml.NewDecoder(c)}
 }
 
 // A cappedReader fails, rather than ends, after left bytes.
 type cappedReader struct {
 	r    io.Reader
 	left int64
+	err  error // that it failed with
 }
 
 func (c *cappedReader) Read(p []byte) (int, error) {
+	n, err := c.read(p)
+	if err != nil && err != io.EOF {
+		c.err = err
+	}
+	return n, err
+}
+
+func (c *cappedReader) read(p []byte) (int, error) {
 	if c.left <= 0 {
 		// The body may end exactly here.
 		var one [1]byte
@@ -56,25 +66,30 @@ func (c *cappedReader) Read(p []byte) (int, error) {
 
 // root reads up to the document's first element. io.EOF means an empty body.
 func (d *xmlReader) root() (Name, error) {
-	for first := true; ; first = false {
+	first := true // the declaration, if any, comes now
+	for {
 		tok, err := d.dec.RawToken()
 		if err == io.EOF {
 			return Name{}, io.EOF
 		}
 		if err != nil {
-			return Name{}, d.wrap(err)
+			return Name{}, d.failure()
 		}
 		switch t := tok.(type) {
 		case xml.ProcInst:
 			if t.Target != "xml" || !first {
 				return Name{}, errXMLUnsafe
 			}
+			first = false
 		case xml.Directive:
 			return Name{}, errXMLUnsafe
 		case xml.CharData:
 			if len(bytes.Trim(t, " \t\r\n\ufeff")) > 0 {
 				return Name{}, errXML
 			}
+			first = first && string(t) == "\ufeff"
+		case xml.Comment:
+			first = false
 		case xml.StartElement:
 			if err := d.push(t); err != nil {
 				return Name{}, err
@@ -94,7 +109,7 @@ func (d *xmlReader) end() error {
 			return nil
 		}
 		if err != nil {
-			return d.wrap(err)
+			return d.failure()
 		}
 		switch t := tok.(type) {
 		case xml.Comment:
@@ -113,7 +128,7 @@ func (d *xmlReader) end() error {
 func (d *xmlReader) next() (xml.Token, error) {
 	tok, err := d.dec.RawToken()
 	if err != nil {
-		return nil, d.wrap(err)
+		return nil, d.failure()
 	}
 	switch t := tok.(type) {
 	case xml.ProcInst, xml.Directive:
@@ -130,19 +145,13 @@ func (d *xmlReader) next() (xml.Token, error) {
 	return tok, nil
 }
 
-// wrap turns a syntax error into errXML and leaves errors of the body alone.
-func (d *xmlReader) wrap(err error) error {
-	var syn *xml.SyntaxError
-	if err == io.EOF || errors.As(err, &syn) {
-		return errXML
+// failure says why there is no next token: the body failed, or what it has is not
+// XML, or in a version or encoding that is not read.
+func (d *xmlReader) failure() error {
+	if d.body.err != nil {
+		return d.body.err
 	}
-	if errors.Is(err, errXMLSize) {
-		return errXMLSize
-	}
-	if strings.HasPrefix(err.Error(), "xml: encoding") {
-		return errXML // a declared encoding other than UTF-8
-	}
-	return err
+	return errXML
 }
 
 func (d *xmlReader) top() *xmlElem { return &d.elems[len(d.elems)-1] }
@@ -150,6 +159,9 @@ func (d *xmlReader) top() *xmlElem { return &d.elems[len(d.elems)-1] }
 func (d *xmlReader) push(t xml.StartElement) error {
 	if len(d.elems) == maxXMLDepth {
 		return errXML
+	}
+	if len(t.Attr) > maxXMLAttrs {
+		return errXMLSize
 	}
 	e := xmlElem{raw: t.Name, nns: len(d.ns)}
 	if len(d.elems) > 0 {

@@ -12,6 +12,7 @@ type Name struct{ Space, Local string }
 const (
 	maxXMLBody  = 1 << 20
 	maxXMLDepth = 100
+	maxXMLAttrs = 1000 // of one element
 	maxXMLProps = 1000
 	maxXMLNames = 32 << 10 // bytes of all names: each is repeated for each resource
 	maxOwnerXML = 4 << 10
