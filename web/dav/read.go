@@ -214,8 +214,11 @@ func (q *request) list() error {
 		b = append(append(append(b, `<li><a href="`...), Href(q.h.conf.Prefix, parentOf(q.path.Name), true)...), `">..</a>`...)
 	}
 	infos := make([]davfs.Info, 256)
-	for {
+	for first := true; ; first = false {
 		n, err := l.Next(infos)
+		if err != nil && !first {
+			q.cut(err)
+		}
 		if err != nil {
 			return err
 		}

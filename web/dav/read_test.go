@@ -1,6 +1,7 @@
 package dav
 
 import (
+	"bufio"
 	"compress/gzip"
 	"context"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"keepdav/davfs"
+	"keepdav/keepio"
 )
 
 func TestRangesOfAFile(t *testing.T) {
@@ -126,6 +128,47 @@ func TestDirectoriesAnswerGetAndHead(t *testing.T) {
 	})
 	if a := hooked.want(200, "GET", "/home/coll/", "", ""); a.text != "browser" {
 		t.Errorf("GET of a directory = %q", a.text)
+	}
+}
+
+// halfListing fails after its first piece.
+type halfListing struct {
+	davfs.Listing
+	began bool
+}
+
+func (l *halfListing) Next(out []davfs.Info) (int, error) {
+	if l.began {
+		return 0, keepio.ErrUnavailable
+	}
+	l.began = true
+	return l.Listing.Next(out)
+}
+
+type halfFS struct{ memFS }
+
+func (f halfFS) List(ctx context.Context, name string) (davfs.Listing, error) {
+	l, err := f.memFS.List(ctx, name)
+	return &halfListing{Listing: l}, err
+}
+
+func TestHalfAPageDoesNotLookWhole(t *testing.T) {
+	s := newServer(t, func(c *Config) {
+		session := c.Session
+		c.Session = func(r *http.Request) (Session, error) {
+			s, err := session(r)
+			s.FS = halfFS{s.FS.(memFS)}
+			return s, err
+		}
+	})
+	s.put("/home/coll/f")
+	c := s.raw("GET /home/coll/ HTTP/1.1\nHost: h\nX-User: ann\n\n")
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err == nil {
+		_, err = io.ReadAll(res.Body)
+	}
+	if err == nil {
+		t.Errorf("a page that failed half way = %s, and ends like a whole one", res.Status)
 	}
 }
 
