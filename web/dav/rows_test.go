@@ -789,6 +789,17 @@ func TestHostileRequests(t *testing.T) {
 	}
 }
 
+func TestEncodedBodiesAreRefused(t *testing.T) {
+	s := newServer(t)
+	s.put("/home/coll/f")
+	for method, headers := range map[string]string{"PUT": "", "PATCH": "Content-Type: application/x-sabredav-partialupdate\nX-Update-Range: append\n"} {
+		if a := s.want(415, method, "/home/coll/f", headers+"Content-Encoding: gzip", "x"); a.Header.Get("Accept-Encoding") != "identity" {
+			t.Errorf("Accept-Encoding of the refusal: %q", a.Header.Get("Accept-Encoding"))
+		}
+		s.want(204, method, "/home/coll/f", headers+"Content-Encoding: identity", "x")
+	}
+}
+
 func TestNamesAreNotCutAtAQuery(t *testing.T) {
 	s := newServer(t)
 	s.put("/home/coll/what", "/home/coll/d/")

@@ -36,6 +36,9 @@ func (q *request) put() error {
 	if err := q.preflight(g, info, exists); err != nil {
 		return err
 	}
+	if err := q.plainBody(); err != nil {
+		return err
+	}
 	mtime, hasMtime, err := ParseOCMtime(q.r.Header.Get("X-OC-Mtime"))
 	if err != nil {
 		return err
@@ -95,6 +98,38 @@ func (q *request) put() error {
 	}
 	q.created(created)
 	return nil
+}
+
+// plainBody refuses a body that is encoded, say compressed: what is stored is given
+// out as it is, and nobody would be told.
+func (q *request) plainBody() error {
+	list, _ := joined(q.r.Header, "Content-Encoding")
+	for coding := range strings.SplitSeq(list, ",") {
+		if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+			q.w.Header().Set("Accept-Encoding", "identity")
+			return fail(http.StatusUnsupportedMediaType, nil)
+		}
+	}
+	return nil
+}
+
+// noBody refuses a request that has a body, of one byte or more.
+func (q *request) noBody() error {
+	if q.r.ContentLength == 0 {
+		return nil
+	}
+	if q.r.ContentLength < 0 {
+		body := q.body()
+		_, err := io.ReadFull(body, make([]byte, 1))
+		body.done()
+		switch {
+		case err == io.EOF:
+			return nil
+		case body.err != nil:
+			return body.failure()
+		}
+	}
+	return fail(http.StatusUnsupportedMediaType, nil)
 }
 
 // bodySize is the length that the request announces, -1 when it doesn't. Finder
@@ -213,6 +248,9 @@ func (q *request) patch() error {
 		return err
 	}
 	if err := q.preflight(g, info, true); err != nil {
+		return err
+	}
+	if err := q.plainBody(); err != nil {
 		return err
 	}
 	return q.writePart(g, info, pw)
