@@ -10,7 +10,7 @@
 // # What a caller may rely on
 //
 // A request is judged before the first byte of its body is read: path, headers,
-// conditions, locks, room. What may not go on costs the client nothing, if it
+// conditions, locks, room. (XML bodies, which are small, are read before.) What may not go on costs the client nothing, if it
 // waits for "100 Continue". The same guard is asked once more by the file
 // system, under its lock, when the change is made; so neither a file that
 // changed meanwhile nor a lock taken meanwhile is overlooked. A 2xx answer to a

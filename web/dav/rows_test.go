@@ -705,6 +705,9 @@ func TestMkcolRules(t *testing.T) {
 	s.want(409, "MKCOL", "/home/coll/x/y", "", "")
 	s.want(415, "MKCOL", "/home/coll/e", "Content-Type: text/xml", "<x/>")
 	s.want(404, "PROPFIND", "/home/coll/e", "", "")
+	if a := s.doBody("MKCOL", "/home/coll/e", "", struct{ io.Reader }{strings.NewReader("x")}); a.StatusCode != 415 {
+		t.Errorf("MKCOL with a body in chunks = %s", a.Status)
+	}
 	s.tree.readOnly = true
 	s.want(403, "MKCOL", "/home/coll/e", "", "")
 	s.want(403, "PUT", "/home/coll/f", "", "x")
@@ -717,12 +720,13 @@ func TestExpectContinueIsNotGivenToTheRefused(t *testing.T) {
 	s := newServer(t)
 	s.put("/home/coll/f")
 	s.as("bob", "").lock(200, "/shared/x/f", "", exclusiveXML)
-	for path, want := range map[string]string{"f": "423", "none/x": "409", "": "405"} {
-		c := s.raw("PUT /home/coll/" + path + " HTTP/1.1\nHost: h\nX-User: ann\nContent-Length: 1000000000\nExpect: 100-continue\n\n")
+	for target, want := range map[string]string{"PUT f": "423", "PUT none/x": "409", "PUT ": "405", "MKCOL d": "415", "MKCOL none/d": "4"} {
+		method, path, _ := strings.Cut(target, " ")
+		c := s.raw(method + " /home/coll/" + path + " HTTP/1.1\nHost: h\nX-User: ann\nContent-Length: 1000000000\nExpect: 100-continue\n\n")
 		c.SetReadDeadline(time.Now().Add(5 * time.Second))
 		line, err := bufio.NewReader(c).ReadString('\n')
 		if err != nil || !strings.Contains(line, want) {
-			t.Errorf("PUT %s with Expect = %q, %v; want %s", path, line, err, want)
+			t.Errorf("%s with Expect = %q, %v; want %s", target, line, err, want)
 		}
 	}
 }
@@ -738,6 +742,11 @@ func TestStalledClientsAreLetGo(t *testing.T) {
 	c = s.raw("PROPFIND /home/coll/ HTTP/1.1\nHost: h\nX-User: ann\nContent-Length: 1000\n\n<a")
 	if res, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || res.StatusCode != 408 {
 		t.Errorf("a stalled PROPFIND = %v, %v", res, err)
+	}
+	c = s.raw("MKCOL /home/coll/d HTTP/1.1\nHost: h\nX-User: ann\nTransfer-Encoding: chunked\n\n")
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if res, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || res.StatusCode != 408 {
+		t.Errorf("a stalled MKCOL = %v, %v", res, err)
 	}
 	if got := s.content("/home/coll/f"); got != "old" {
 		t.Errorf("content = %q", got)

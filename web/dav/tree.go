@@ -2,7 +2,6 @@ package dav
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"net/http"
 	"strings"
@@ -44,12 +43,6 @@ func (q *request) delete() error {
 }
 
 func (q *request) mkcol() error {
-	if q.r.ContentLength != 0 {
-		// A body of unknown length may turn out to be none.
-		if n, _ := io.ReadFull(q.r.Body, make([]byte, 1)); q.r.ContentLength > 0 || n > 0 {
-			return fail(http.StatusUnsupportedMediaType, nil)
-		}
-	}
 	info, exists, err := q.stat(q.path.Name)
 	switch {
 	case err != nil:
@@ -64,6 +57,9 @@ func (q *request) mkcol() error {
 		return noParent(err)
 	}
 	if err := q.preflight(g, info, exists); err != nil {
+		return err
+	}
+	if err := q.noBody(); err != nil {
 		return err
 	}
 	attr := davfs.AttrChange{Check: g.check}
