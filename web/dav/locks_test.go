@@ -2,6 +2,7 @@ package dav
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -321,6 +322,78 @@ func TestLocksSurviveRestartUntilTheyExpire(t *testing.T) {
 			t.Errorf("expired locks came back: %v, %v", m.List(), store.m)
 		}
 	})
+}
+
+// jsonLocks is a LockStore that keeps locks as JSON.
+type jsonLocks struct{ m map[string][]byte }
+
+func (s jsonLocks) Load(context.Context) (all []Lock, err error) {
+	for _, data := range s.m {
+		var l Lock
+		if err := json.Unmarshal(data, &l); err != nil {
+			return nil, err
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+func (s jsonLocks) Put(_ context.Context, l Lock) (err error) {
+	s.m[l.Token], err = json.Marshal(l)
+	return err
+}
+
+func (s jsonLocks) Remove(_ context.Context, token string) error {
+	delete(s.m, token)
+	return nil
+}
+
+func TestLocksOnNamesOfAnyBytesSurviveRestart(t *testing.T) {
+	store := jsonLocks{map[string][]byte{}}
+	m := newLocks(t, LockConfig{Store: store})
+	want := map[string]LockPlace{}
+	for c := range 256 {
+		if c == 0 || c == '/' {
+			continue
+		}
+		p := at("/d/" + string([]byte{'n', byte(c)}))
+		p.Above = &LockPlace{Tree: "p", Path: "/", Name: "/home/" + string([]byte{byte(c)})}
+		l, err := m.Acquire(t.Context(), Lock{Place: p, User: "u"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[l.Token] = p
+	}
+	m = newLocks(t, LockConfig{Store: store})
+	for _, l := range m.List() {
+		if p := want[l.Token]; l.Place.Path != p.Path || l.Place.Name != p.Name || *l.Place.Above != *p.Above {
+			t.Errorf("a lock on %q is now one on %q, in %q", p.Name, l.Place.Name, l.Place.Above.Name)
+		}
+		delete(want, l.Token)
+	}
+	if len(want) > 0 {
+		t.Errorf("%d locks are lost", len(want))
+	}
+}
+
+func TestLongNamesCountForMoreLocks(t *testing.T) {
+	m := newLocks(t, LockConfig{PerUser: 100})
+	n := 0
+	for ; n < 100; n++ {
+		p := at(strings.Repeat("/d", maxPathBytes/2-8) + fmt.Sprint("/", n))
+		if _, err := m.Acquire(t.Context(), Lock{Place: p, User: "u"}); errors.Is(err, ErrTooManyLocks) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n == 0 || n > 10 {
+		t.Errorf("%d locks on names of 32 KiB are granted to one who may have 100", n)
+	}
+	m.Gone(t.Context(), at("/d"), m.Mark())
+	for i := range 100 {
+		mustLock(t, m, "u", fmt.Sprint("/", i), false, false)
+	}
 }
 
 // lateStore is a LockStore in which something happens while a lock is stored.
