@@ -65,6 +65,16 @@ type Lock struct {
 	Expires  time.Time
 }
 
+// weight is what the lock counts for among those of its user: one for each begun
+// 4 KiB of text, so that a bound on their number bounds memory.
+func (l *Lock) weight() int {
+	n := len(l.Owner)
+	for p := &l.Place; p != nil; p = p.Above {
+		n += len(p.Path) + len(p.Name)
+	}
+	return 1 + n>>12
+}
+
 // A LockStore keeps locks over restarts. Its methods may be called concurrently.
 type LockStore interface {
 	Load(ctx context.Context) ([]Lock, error)
@@ -76,7 +86,7 @@ type LockStore interface {
 // defaults.
 type LockConfig struct {
 	MaxTimeout time.Duration // default 1 h
-	PerUser    int           // default 10,000
+	PerUser    int           // default 10,000; one with very long names counts for several
 	Store      LockStore     // nil: locks do not survive a restart
 }
 
@@ -116,7 +126,7 @@ type Locks struct {
 	places  btree.Map[string, []*lockEntry] // by placeKey(tree, path)
 	inside  map[string][]*lockEntry         // by placeKey of what is above the tree they are in
 	expiry  lockHeap                        // soonest first
-	perUser map[string]int
+	perUser map[string]int                  // the weights of each user's locks
 }
 
 type lockEntry struct {
@@ -237,7 +247,7 @@ func (m *Locks) mayAcquireLocked(l Lock) error {
 	if len(at) > 0 {
 		return fmt.Errorf("%w: %w", ErrLockConflict, &LockedError{Places: at, Members: members})
 	}
-	if m.perUser[l.User] >= m.conf.PerUser || shared >= maxShared {
+	if m.perUser[l.User]+l.weight() > m.conf.PerUser || shared >= maxShared {
 		return fmt.Errorf("user %s: %w", l.User, ErrTooManyLocks)
 	}
 	return nil

@@ -89,7 +89,7 @@ func (m *Locks) addLocked(e *lockEntry) {
 	e.number = m.last.Add(1)
 	m.tokens[e.Token] = e
 	m.count.Add(1)
-	m.perUser[e.User]++
+	m.perUser[e.User] += e.weight()
 	if !e.Place.inCollection() {
 		m.wide.Add(1)
 	}
@@ -109,7 +109,7 @@ func (m *Locks) dropLocked(e *lockEntry) {
 	}
 	delete(m.tokens, e.Token)
 	m.count.Add(-1)
-	if m.perUser[e.User]--; m.perUser[e.User] == 0 {
+	if m.perUser[e.User] -= e.weight(); m.perUser[e.User] == 0 {
 		delete(m.perUser, e.User)
 	}
 	if !e.Place.inCollection() {
