@@ -74,7 +74,6 @@ func (q *request) lock() error {
 	if !exists {
 		// RFC 4918 §7.3: the name is reserved by an empty file.
 		g.extra = []string{l.Token}
-		g.headers = false
 		if exists, err = q.createEmpty(g); err != nil {
 			_ = locks.Release(q.ctx, q.user, l.Token, g.place)
 			return noParent(err)
@@ -94,10 +93,10 @@ func (q *request) lock() error {
 func (q *request) createEmpty(g *guard) (exists bool, err error) {
 	var errTaken = errors.New("taken")
 	up, err := q.fs.Put(q.ctx, g.place.Name, davfs.PutOptions{Check: func(cur davfs.Info, ok bool) error {
-		if ok {
-			return errTaken
+		if err := g.check(cur, ok); err != nil || !ok {
+			return err
 		}
-		return g.check(cur, ok)
+		return errTaken
 	}})
 	if err == nil {
 		defer up.Abort()

@@ -523,6 +523,59 @@ func TestLockWithASlashMakesNoFile(t *testing.T) {
 	s.want(200, "LOCK", "/home/coll/new/", "Depth: 1\nIf: (<"+tok+">)", "") // a refresh has no depth
 }
 
+func TestLockHonoursConditionsWhenItMakesTheFile(t *testing.T) {
+	s := newServer(t)
+	theirs := func() {
+		s.tree.beforeCommit = nil
+		s.tree.mu.Lock()
+		defer s.tree.mu.Unlock()
+		s.tree.nodes["f"] = &memNode{data: []byte("somebody else's"), mtime: memTime}
+	}
+	s.tree.beforeCommit = theirs
+	s.lock(412, "/home/coll/f", "If-None-Match: *", exclusiveXML)
+	if !s.locks.Empty() {
+		t.Errorf("refused, it holds: %v", s.locks.List())
+	}
+	s.want(204, "DELETE", "/home/coll/f", "", "")
+	s.tree.beforeCommit = theirs
+	s.lock(200, "/home/coll/f", "", exclusiveXML)
+	if got := s.content("/home/coll/f"); got != "somebody else's" {
+		t.Errorf("content = %q", got)
+	}
+}
+
+func TestNamesOfAnyByteAreFoundByTheirHref(t *testing.T) {
+	s := newServer(t)
+	want := map[string]bool{}
+	for c := range 256 {
+		if c == 0 || c == '/' {
+			continue
+		}
+		for _, name := range []string{string([]byte{byte(c)}), string([]byte{'a', byte(c), 'b'})} {
+			if name != "." {
+				want[name] = true
+				s.tree.nodes[name] = &memNode{data: []byte(name), mtime: memTime}
+			}
+		}
+	}
+	for _, agent := range []string{"", windowsUA} {
+		c := s.as("ann", agent)
+		rs := c.propfind("/home/coll/", "Depth: 1", "")[1:]
+		if len(rs) != len(want) {
+			t.Errorf("%d files are listed; want %d", len(rs), len(want))
+		}
+		got := map[string]bool{}
+		for _, r := range rs {
+			got[c.content(r.Href)] = true
+		}
+		for name := range want {
+			if !got[name] {
+				t.Errorf("%q: nobody finds %q by an href", agent, name)
+			}
+		}
+	}
+}
+
 func TestUnlockHonoursIf(t *testing.T) {
 	s := newServer(t)
 	s.put("/home/coll/f")
