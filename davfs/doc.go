@@ -25,8 +25,8 @@
 // # Permission
 //
 // Every call looks at the access level of what it touches. Levels are remembered
-// for accessTTL, so a revoked grant acts within that time. What a user may not
-// read does not exist for him.
+// for accessTTL, so a revoked grant acts within that time, or at once after
+// Site.ForgetAccess. What a user may not read does not exist for him.
 //
 // # Locks
 //

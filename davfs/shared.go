@@ -253,6 +253,12 @@ type pdhFound struct {
 	until   time.Time
 }
 
+func (c *pdhCache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.found)
+}
+
 func (c *pdhCache) drop(id collfs.UUID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -85,6 +85,14 @@ func (s *Site) notice(e collfs.Event) {
 	}
 }
 
+// ForgetAccess makes a change of what users may do count at once. The catalog has
+// no events for these; without this they count after accessTTL.
+func (s *Site) ForgetAccess() {
+	s.access.clear()
+	s.shares.clear()
+	s.pdhs.clear()
+}
+
 // forget drops the cached names of projects, after a change of their records.
 func (s *Site) forget(projects ...collfs.UUID) {
 	s.names.drop(byID)

@@ -447,6 +447,24 @@ func TestNothingIsMadeUnderANameThatNobodyFinds(t *testing.T) {
 	}
 }
 
+func TestSharesCountAtOnce(t *testing.T) {
+	r := newRig(t)
+	do1[userInfo](t, r, "user.add", userArgs{Name: "ann", Password: "pw"})
+	token := "Bearer " + do1[tokenInfo](t, r, "token.create", tokenArgs{User: "ann"}).Token
+	r.must(t, 201, "MKCOL", "/home/c", "")
+	r.must(t, 201, "PUT", "/home/c/f", "content")
+	share := shareArgs{As: adminName, Name: "/home/c", User: "ann", Level: "read"}
+	r.must(t, 404, "GET", "/shared/admin/c/f", "", "Authorization", token)
+	do1[grantInfo](t, r, "share.grant", share)
+	r.must(t, 200, "GET", "/shared/admin/c/f", "", "Authorization", token)
+	r.must(t, 403, "PUT", "/shared/admin/c/f", "x", "Authorization", token)
+	share.Level = "write"
+	do1[grantInfo](t, r, "share.grant", share)
+	r.must(t, 204, "PUT", "/shared/admin/c/f", "x", "Authorization", token)
+	do1[grantInfo](t, r, "share.revoke", share)
+	r.must(t, 404, "GET", "/shared/admin/c/f", "", "Authorization", token)
+}
+
 func TestChangedPasswordCountsAtOnce(t *testing.T) {
 	r := newRig(t)
 	r.must(t, 207, "PROPFIND", "/home/", "", "Depth", "0")

@@ -169,6 +169,7 @@ func grantAccess(ctx context.Context, s *store, a shareArgs, _ func(progress)) (
 	if err != nil {
 		return grantInfo{}, err
 	}
+	defer s.site.ForgetAccess()
 	return grantInfo{UUID: id, Name: a.Name, User: a.User, Level: a.Level}, s.sql.Grant(ctx, user.UUID, id, levels[a.Level])
 }
 
@@ -191,6 +192,7 @@ func revokeAccess(ctx context.Context, s *store, a shareArgs, _ func(progress)) 
 	if err != nil {
 		return grantInfo{}, err
 	}
+	defer s.site.ForgetAccess()
 	return grantInfo{UUID: id, Name: a.Name, User: a.User, Level: "none"}, s.sql.Revoke(ctx, user.UUID, id)
 }
 
