@@ -447,6 +447,23 @@ func TestNothingIsMadeUnderANameThatNobodyFinds(t *testing.T) {
 	}
 }
 
+func TestCommandsSayWhatANameLeadsTo(t *testing.T) {
+	r := newRig(t)
+	r.must(t, 201, "MKCOL", "/home/c", "")
+	r.must(t, 201, "MKCOL", "/home/c/d", "")
+	r.must(t, 201, "PUT", "/home/c/f", "x")
+	for name, want := range map[string]string{
+		"/": "a folder above", "/by_id": "a folder above", "/home": "a project", "/home/c/d": "a directory in a collection", "/home/c/f": "a file",
+	} {
+		if _, err := call[[]versionInfo](t.Context(), r.cli, "versions.list", siteArgs{As: adminName, Name: name}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("versions list %s: %v; want it to say that this is %s", name, err, want)
+		}
+	}
+	if _, err := call[recordInfo](t.Context(), r.cli, "project.create", siteArgs{As: adminName, Name: "/home/c/p"}); err == nil || !strings.Contains(err.Error(), "a collection") {
+		t.Errorf("project create in a collection: %v; want it to say so", err)
+	}
+}
+
 func TestSharesCountAtOnce(t *testing.T) {
 	r := newRig(t)
 	do1[userInfo](t, r, "user.add", userArgs{Name: "ann", Password: "pw"})

@@ -97,9 +97,24 @@ func (s *store) recordAt(ctx context.Context, as, name string, want func(collfs.
 	case err != nil:
 		return "", err
 	case !info.Dir || info.Path != "" || !want(info.Collection):
-		return "", fmt.Errorf("%s: %w", name, errWrongKind)
+		return "", fmt.Errorf("%s is %s, which this command is not for", name, whatIs(info))
 	}
 	return info.Collection, nil
+}
+
+// whatIs is the kind of something in the site, for people.
+func whatIs(i davfs.Info) string {
+	switch {
+	case !i.Dir:
+		return "a file"
+	case isCollection(i.Collection) && i.Path != "":
+		return "a directory in a collection"
+	case isCollection(i.Collection):
+		return "a collection"
+	case isProject(i.Collection):
+		return "a project"
+	}
+	return "a folder above the projects"
 }
 
 // allowed says why the user called as may not do what needs a level of access to id.

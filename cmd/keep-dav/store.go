@@ -109,9 +109,6 @@ func openStore(ctx context.Context, conf storeConfig) (_ *store, err error) {
 	return s, s.openSite(conf)
 }
 
-// errWrongKind says that a name leads to something else than a command works on.
-var errWrongKind = errors.New("is not of the kind that is wanted here")
-
 func (s *store) openBlocks(conf storeConfig) (err error) {
 	s.blocks, err = dirstore.Open(dirstore.Config{
 		Dir:   filepath.Join(s.dir, "blocks"),
