@@ -194,8 +194,11 @@ func reason(method string, status int) string {
 	case http.StatusForbidden:
 		return "this is not allowed here"
 	case http.StatusMethodNotAllowed:
-		if method == "MKCOL" {
+		switch method {
+		case "MKCOL":
 			return "there is something of this name already"
+		case "PUT":
+			return "there is a directory of this name"
 		}
 		return "this cannot be done here"
 	case http.StatusPreconditionFailed:
@@ -205,6 +208,15 @@ func reason(method string, status int) string {
 		return "there is something of this name already"
 	case http.StatusLocked, http.StatusMultiStatus:
 		return "it is locked by a program that works on it"
+	case http.StatusBadRequest:
+		if method == "PUT" {
+			return "it did not arrive whole, or this cannot be a name"
+		}
+		return "this cannot be a name"
+	case http.StatusRequestURITooLong:
+		return "the name is too long"
+	case http.StatusConflict:
+		return "the directory is not there any more"
 	case http.StatusNotFound:
 		return "it is not there any more"
 	case http.StatusInsufficientStorage:

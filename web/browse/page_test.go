@@ -159,3 +159,13 @@ func TestHrefsAreEscapedOnce(t *testing.T) {
 		}
 	}
 }
+
+func TestFailuresOfFormsHaveWords(t *testing.T) {
+	long := strings.ToLower(http.StatusText(http.StatusRequestURITooLong))
+	w, err := post(View{FS: bigDir{}, Name: "/d"}, "do=make&new="+strings.Repeat("n", 300), func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusRequestURITooLong)
+	})
+	if err != nil || !strings.Contains(w.Body.String(), "the name is too long") || strings.Contains(w.Body.String(), long) {
+		t.Errorf("a name that is too long is answered with\n%s\n(%v); want it to say so", w.Body, err)
+	}
+}
