@@ -109,6 +109,9 @@ func (s *spans) write(off int64, segs []keepio.Segment) {
 	}
 	if j > 0 && s.list[j-1].end() > at {
 		add(s.list[j-1].part(at, s.list[j-1].end()))
+	} else if j < len(s.list) && s.list[j].start == at { // the one after may join
+		add(s.list[j])
+		j++
 	}
 	s.size = max(s.size, at)
 	s.splice(i, j, put)

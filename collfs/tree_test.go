@@ -188,6 +188,15 @@ func TestSpansAreLikeBytes(t *testing.T) {
 	})
 }
 
+func TestAWriteJoinsWhatFollowsIt(t *testing.T) {
+	b := keepio.NewStoredBlock([16]byte{1}, keepio.BlockSize)
+	s := makeSpans([]keepio.Segment{{Len: 9}, {Block: b, Off: 4, Len: 3}})
+	s.write(5, []keepio.Segment{{Block: b, Len: 4}})
+	if got, want := s.segments(), []keepio.Segment{{Len: 5}, {Block: b, Len: 7}}; !slices.Equal(got, want) {
+		t.Errorf("the segments are %v; want %v", got, want)
+	}
+}
+
 func TestManifestClashIsAnError(t *testing.T) {
 	for _, text := range []string{
 		". acbd18db4cc2f85cedef654fccc4a4d8+3 0:3:a 0:3:a/b\n",
