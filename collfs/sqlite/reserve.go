@@ -1,8 +1,10 @@
 package sqlite
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -21,8 +23,9 @@ const maxReserve = 32 << 20
 // deleted, so that deletes, commits and the collection of garbage go on. It is
 // made again when there is space.
 type reserve struct {
-	path string
-	log  zerolog.Logger
+	path      string
+	log       zerolog.Logger
+	fallocate func(fd int, mode uint32, off, n int64) error // of package unix
 
 	given atomic.Int64 // how often it was given up; changed under mu
 
@@ -32,7 +35,7 @@ type reserve struct {
 }
 
 func (r *reserve) init(cfg Config) {
-	r.path, r.log, r.size = filepath.Join(cfg.Dir, "reserve"), cfg.Log, cfg.Reserve
+	r.path, r.log, r.size, r.fallocate = filepath.Join(cfg.Dir, "reserve"), cfg.Log, cfg.Reserve, unix.Fallocate
 	var fs unix.Statfs_t
 	if err := unix.Statfs(cfg.Dir, &fs); err == nil && r.size == 0 {
 		r.size = min(maxReserve, int64(fs.Blocks)*fs.Bsize/50)
@@ -60,7 +63,7 @@ func (r *reserve) restore() {
 	}
 	f, err := os.OpenFile(r.path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err == nil {
-		err = errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, r.size), f.Close())
+		err = errors.Join(r.fill(f), f.Close())
 	}
 	if err != nil {
 		os.Remove(r.path)
@@ -68,6 +71,17 @@ func (r *reserve) restore() {
 		return
 	}
 	r.held = true
+}
+
+// fill makes f take up the space.
+func (r *reserve) fill(f *os.File) error {
+	err := r.fallocate(int(f.Fd()), 0, 0, r.size)
+	if !errors.Is(err, unix.EOPNOTSUPP) {
+		return err
+	}
+	// The file system cannot do that: NFS, ext3. What is written counts there.
+	_, err = io.CopyN(f, rand.Reader, r.size)
+	return err
 }
 
 // spend calls op, and again when the disk was full and the reserve has been given
