@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"keepdav/keepio"
 )
@@ -90,12 +90,8 @@ func (s *Store) restoreFile(path string, extents []keepio.Extent) (n int, err er
 			s.log.Warn().Str("path", path).Int64("size", size).Uint32("from", x.From).Msg("a block file lacks what lies before bytes in the journal")
 			break // a hole would pass for what is missing
 		}
-		is = append(is[:0], x.Data...)
-		clear(is)
-		if _, err := f.ReadAt(is, int64(x.From)); err != nil && err != io.EOF {
-			return n, err
-		}
-		if size < int64(x.To) || !bytes.Equal(is, x.Data) {
+		is = slices.Grow(is[:0], len(x.Data))[:len(x.Data)]
+		if k, _ := f.ReadAt(is, int64(x.From)); !bytes.Equal(is[:k], x.Data) { // also where it cannot be read
 			n += len(x.Data)
 		}
 		if _, err := f.WriteAt(x.Data, int64(x.From)); err != nil {
