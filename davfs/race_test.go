@@ -121,6 +121,7 @@ func TestFailedCommitIsToldAndLosesNothing(t *testing.T) {
 	r.reopen()
 	r.want("/home/c/f", "old")
 	r.want("/home/c/h", "after")
+	r.want("/home/c/g", "new") // kept with the next change of its collection
 }
 
 func TestCancelledUploadIsAborted(t *testing.T) {
