@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -220,5 +221,34 @@ func TestNoFileGrowsBeyondTheLargestOne(t *testing.T) {
 	buf := make([]byte, len(want))
 	if _, err := r.ReadAt(ctx, buf, 0); err != nil || string(buf) != string(want) {
 		t.Errorf("read %q, %v", buf, err)
+	}
+}
+
+func TestReadOfAHandleCostsWhatItReads(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	c := e.open(e.fs(), e.catalog.Create(e.home, "c"))
+	want := scattered(t, c, "f", 5000)
+	h, _, err := c.OpenFile("f", collfs.OpenOptions{Flags: os.O_RDONLY})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close(ctx)
+	buf := make([]byte, 10)
+	read := func() {
+		if _, err := h.ReadAt(ctx, buf, 12345); err != nil || string(buf) != string(want[12345:12355]) {
+			t.Fatalf("ReadAt() = %q, %v", buf, err)
+		}
+	}
+	read()
+	const reads = 100
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range reads {
+		read()
+	}
+	runtime.ReadMemStats(&after)
+	if n := (after.TotalAlloc - before.TotalAlloc) / reads; n > 10<<10 {
+		t.Errorf("a read of 10 bytes of a file of %d segments allocates %d bytes", 5000, n)
 	}
 }

@@ -25,6 +25,7 @@ const (
 // An openFile is what the handles of one file share.
 type openFile struct {
 	home atomic.Pointer[Collection] // changes when the file is moved to another collection
+	read atomic.Pointer[spanCache]  // for reading while nobody has written
 
 	mu      sync.Mutex // held by who writes; guards the fields below
 	stream  *keepio.Stream
@@ -278,7 +279,7 @@ func (h *Handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	c := h.o.rlock()
 	s := h.o.spans
 	if s == nil {
-		s = makeSpans(h.n.segs)
+		s = h.o.spansOf(h.n.segs)
 	}
 	parts := s.read(off, int64(len(p)))
 	c.mu.RUnlock()
@@ -290,6 +291,25 @@ func (h *Handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 		return n, io.EOF
 	}
 	return n, nil
+}
+
+// A spanCache is the spans of segments.
+type spanCache struct {
+	spans
+	of []keepio.Segment
+}
+
+// spansOf makes the spans of segs, once for all reads.
+func (o *openFile) spansOf(segs []keepio.Segment) *spans {
+	if len(segs) == 0 {
+		return new(spans)
+	}
+	r := o.read.Load()
+	if r == nil || len(r.of) != len(segs) || &r.of[0] != &segs[0] {
+		r = &spanCache{*makeSpans(segs), segs}
+		o.read.Store(r)
+	}
+	return &r.spans
 }
 
 // maxFile is the most bytes that a file may have.
