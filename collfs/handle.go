@@ -20,6 +20,7 @@ const (
 	stateLinked     handleState = iota // in the tree, where its node says
 	stateSuperseded                    // another's content took its place; a write makes it ours changed
 	stateAnonymous                     // it was unlinked here
+	stateLeft                          // it was moved to where handles cannot follow; nothing can be written any more
 )
 
 // An openFile is what the handles of one file share.
@@ -132,9 +133,13 @@ func (o *openFile) lock() (*Collection, error) {
 			return nil, err
 		}
 		if o.home.Load() == c {
-			return c, nil
+			if o.state != stateLeft {
+				return c, nil
+			}
+			c.unlock()
+			return nil, fs.ErrNotExist
 		}
-		c.end()
+		c.unlock()
 	}
 }
 

@@ -30,6 +30,7 @@ type transfer struct {
 type part struct {
 	c       *Collection
 	changes []change
+	left    bool   // what is deleted has been moved to where its handles cannot follow
 	then    func() // called when the part shows in the tree, with the locks of all collections
 }
 
@@ -110,7 +111,8 @@ func (f *FS) transferWithin(ctx context.Context, c *Collection, from, to string,
 
 // Extract makes a new collection, called name, in a project, of what is at from
 // in src ("" is all of it), and returns its record. A file becomes the only file
-// of the collection, under the name that it had.
+// of the collection, under the name that it had. Handles on what is moved go on
+// reading; to write is fs.ErrNotExist.
 func (f *FS) Extract(ctx context.Context, src *Collection, from string, owner UUID, name string, o TransferOptions) (Record, error) {
 	id := f.NewUUID("4zz18")
 	t := &transfer{fs: f, all: []*Collection{src}}
@@ -144,7 +146,9 @@ func (f *FS) Extract(ctx context.Context, src *Collection, from string, owner UU
 		if !o.Move {
 			return nil, nil
 		}
-		return []part{takeAway(src, from, n)}, nil
+		taken := takeAway(src, from, n)
+		taken.left = true
+		return []part{taken}, nil
 	}
 	if err := t.run(ctx); err != nil {
 		return Record{}, err
@@ -418,7 +422,7 @@ func (t *transfer) accept(tx Tx, parts []part, records []Record) {
 	}
 	for _, p := range parts {
 		for _, ch := range p.changes {
-			p.c.applyLocked(ch)
+			p.c.applyLocked(ch, p.left)
 		}
 		if p.then != nil {
 			p.then()
@@ -441,13 +445,17 @@ func (t *transfer) accept(tx Tx, parts []part, records []Record) {
 	}
 }
 
-// applyLocked makes a change that is a fact already.
-func (c *Collection) applyLocked(ch change) {
+// applyLocked makes a change that is a fact already. left is that of its part.
+func (c *Collection) applyLocked(ch change, left bool) {
 	if ch.Kind == OpDelete {
+		state := stateAnonymous
+		if left {
+			state = stateLeft
+		}
 		n := c.tree.lookup(ch.Path)
 		for h := range c.opened {
 			if n != nil && h.below(n) {
-				c.detachLocked(h)
+				c.takeOutLocked(h, state)
 			}
 		}
 	}

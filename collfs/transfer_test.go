@@ -388,3 +388,45 @@ func TestCopyOfAVersionIsDurable(t *testing.T) {
 		t.Errorf("the copy has %q", got)
 	}
 }
+
+// What a handle writes to a file that has moved on must not vanish.
+func TestHandleDoesNotWriteToWhatHasBecomeACollection(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	f := e.fs()
+	a, _ := twoCollections(t, e, f)
+	h, _, err := a.OpenFile("d/x", collfs.OpenOptions{Flags: os.O_RDWR})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.WriteAt(ctx, []byte("X"), 0); err != nil {
+		t.Fatal(err)
+	}
+	rec, err := f.Extract(ctx, a, "d", e.home, "new", collfs.TransferOptions{Move: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, err := range map[string]error{
+		"write":    func() error { _, err := h.WriteAt(ctx, []byte("lost"), 0); return err }(),
+		"append":   func() error { _, err := h.Append(ctx, []byte("lost")); return err }(),
+		"truncate": h.Truncate(0),
+		"setattr": func() error {
+			_, err := h.SetAttr(func(i collfs.NodeInfo) (collfs.Attr, error) { return i.Attr, nil })
+			return err
+		}(),
+	} {
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s = %v; want ErrNotExist", what, err)
+		}
+	}
+	buf := make([]byte, 1)
+	if _, err := h.ReadAt(ctx, buf, 0); err != nil || string(buf) != "X" {
+		t.Errorf("the handle reads %q, %v", buf, err)
+	}
+	if err := h.Close(ctx); err != nil {
+		t.Errorf("Close() = %v, though all that was written is committed", err)
+	}
+	if got, want := files(t, e.open(f, rec.UUID)), (map[string]string{"x": "X", "y": "y"}); !reflect.DeepEqual(got, want) {
+		t.Errorf("the new collection has %v; want %v", got, want)
+	}
+}
