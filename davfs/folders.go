@@ -52,6 +52,7 @@ const byID collfs.UUID = "by_id"
 type folderCache struct {
 	mu      sync.RWMutex // guards the fields below, and the fields of each folder
 	folders map[collfs.UUID]*folder
+	total   int    // names in all folders
 	gen     uint64 // counts drops
 }
 
@@ -65,8 +66,8 @@ type folder struct {
 // Bounds of the cache. At the bound it starts anew: it is a cache, and refills
 // at the cost of one indexed query a name.
 const (
-	maxFolders     = 50_000
-	maxFolderNames = 200_000
+	maxFolders = 50_000
+	maxNames   = 200_000
 )
 
 func (c *folderCache) init() { c.folders = map[collfs.UUID]*folder{} }
@@ -81,9 +82,15 @@ func (c *folderCache) get(project collfs.UUID, name string) (k child, gen uint64
 }
 
 func (c *folderCache) put(project collfs.UUID, name string, k child, gen uint64) {
+	if collfs.CheckName(name) != nil {
+		return // nothing is called so; who asks decides how long it is
+	}
 	c.update(project, gen, func(f *folder) {
-		if f.names == nil || len(f.names) >= maxFolderNames {
+		if f.names == nil {
 			f.names = map[string]child{}
+		}
+		if _, ok := f.names[name]; !ok {
+			c.total++
 		}
 		f.names[strings.Clone(name)] = k
 	})
@@ -95,11 +102,12 @@ func (c *folderCache) update(project collfs.UUID, gen uint64, change func(*folde
 	if c.gen != gen {
 		return
 	}
+	if len(c.folders) >= maxFolders || c.total >= maxNames {
+		clear(c.folders)
+		c.total = 0
+	}
 	f := c.folders[project]
 	if f == nil {
-		if len(c.folders) >= maxFolders {
-			clear(c.folders)
-		}
 		f = new(folder)
 		c.folders[project] = f
 	}
@@ -110,7 +118,10 @@ func (c *folderCache) drop(project collfs.UUID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gen++
-	delete(c.folders, project)
+	if f := c.folders[project]; f != nil {
+		c.total -= len(f.names)
+		delete(c.folders, project)
+	}
 }
 
 // child finds what is called exactly name in a project.
