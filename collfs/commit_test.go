@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -390,6 +391,38 @@ func TestLoadsOnceAndUnloadsWhatNobodyUses(t *testing.T) {
 	}
 	if _, err := f.Open(ctx, "memry-4zz18-000000000000000"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Open of nothing = %v", err)
+	}
+}
+
+// To look for what to unload is to look at everything that is loaded.
+func TestUnloadingMakesRoomForMoreThanOne(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	const fit = 32
+	probe := e.fs()
+	e.open(probe, e.catalog.Create(e.home, "probe"))
+	f := e.fs(func(c *collfs.Config) { c.CacheBytes = fit * probe.CachedBytes() })
+	loaded, searches, last := 0, 0, collfs.UUID("")
+	for i := range 4 * fit {
+		last = e.catalog.Create(e.home, fmt.Sprint(i))
+		c, err := f.Open(ctx, last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Release()
+		cs, done := f.Loaded()
+		if done(); len(cs) <= loaded {
+			searches++
+		}
+		if loaded = len(cs); loaded > fit || i >= fit && loaded < fit/2 {
+			t.Fatalf("%d collections are loaded; %d fit", loaded, fit)
+		}
+		if !slices.ContainsFunc(cs, func(c *collfs.Collection) bool { return c.UUID() == last }) {
+			t.Fatal("what was used last is not loaded any more")
+		}
+	}
+	if searches > fit {
+		t.Errorf("%d searches for what to unload; want one for several collections", searches)
 	}
 }
 

@@ -1,12 +1,14 @@
 package collfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	iofs "io/fs"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -193,21 +195,29 @@ func (f *FS) loadCollection(key slotKey) (*Collection, error) {
 }
 
 // evict unloads collections that nobody uses, the ones used longest ago first,
-// until the rest fits the cache. What isn't durable yet is made so first.
+// when what is loaded does not fit the cache. It makes some room, so that not
+// every load after it has to look through them all. What isn't durable yet is
+// made so first.
 func (f *FS) evict() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for f.size.Load() > f.cfg.CacheBytes && !f.closed {
-		var victim *Collection
-		for _, s := range f.loaded {
-			if c := s.c; c != nil && c.pins.Load() == 0 && (victim == nil || c.used.Load() < victim.used.Load()) && c.unused() {
-				victim = c
-			}
+	if f.closed || f.size.Load() <= f.cfg.CacheBytes {
+		return
+	}
+	var idle []*Collection
+	for _, s := range f.loaded {
+		if s.c != nil && s.c.pins.Load() == 0 {
+			idle = append(idle, s.c)
 		}
-		if victim == nil {
+	}
+	slices.SortFunc(idle, func(a, b *Collection) int { return cmp.Compare(a.used.Load(), b.used.Load()) })
+	for _, c := range idle {
+		if f.size.Load() <= f.cfg.CacheBytes/8*7 {
 			return
 		}
-		f.dropLocked(victim)
+		if c.unused() {
+			f.dropLocked(c)
+		}
 	}
 }
 
