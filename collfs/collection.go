@@ -31,6 +31,7 @@ type Collection struct {
 	recordEvents int64    // changes of the record elsewhere
 	recordSeen   int64    // those that record has seen
 	absorbed     bool     // a transfer has put it in the trash: what came in now would be lost to the user
+	deleted      bool     // the record is gone for good, and with it what isn't committed
 	pending      []change // not committed, in order
 	extents      []keepio.Extent
 	unsynced     map[*keepio.Block]struct{} // frozen since the last durable commit
@@ -79,13 +80,16 @@ func (c *Collection) Release() {
 	}
 }
 
-// unused reports whether c may be unloaded: nothing is dirty, nobody has a
-// handle. If only a durable commit is missing, it starts one.
+// unused reports whether c, which has no users, may be unloaded: nothing is dirty
+// that could ever be committed. If only a durable commit is missing, it starts one.
 func (c *Collection) unused() bool {
 	if !c.mu.TryRLock() {
 		return false
 	}
 	defer c.mu.RUnlock()
+	if c.deleted {
+		return !c.join.busy()
+	}
 	clean := len(c.pending) == 0 && len(c.opened) == 0 && len(c.dirty) == 0 && !c.join.busy()
 	if clean && c.barrier {
 		c.fs.wg.Go(func() {

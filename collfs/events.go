@@ -136,6 +136,7 @@ func (f *FS) followOne(c *Collection, e Event) {
 		c.mu.Lock()
 		c.recordEvents++
 		c.absorbed = c.absorbed && e.Kind != Untrashed
+		c.deleted = e.Kind == Deleted
 		c.mu.Unlock()
 	}
 	if c.revision() >= e.Revision {

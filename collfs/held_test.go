@@ -2,6 +2,8 @@ package collfs_test
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"testing"
 	"testing/synctest"
 
@@ -55,5 +57,35 @@ func TestWhatIsJustBeingLoadedIsHeld(t *testing.T) {
 			t.Errorf("%d segments are held; want that of the file", n)
 		}
 		(<-opened).Release()
+	})
+}
+
+// An upload may come to its end when its collection is in the trash.
+func TestWhatIsDeletedIsNotHeldForWhatWasNotCommitted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnv(t)
+		f := e.fs()
+		id := e.catalog.Create(e.home, "a")
+		c, err := f.Open(context.Background(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, c, "f", "content")
+		for _, kind := range []collfs.RecordOpKind{collfs.Trash, collfs.DeleteNow} {
+			if _, err := e.catalog.Commit(context.Background(), collfs.Tx{Records: []collfs.RecordOp{{Kind: kind, UUID: id}}}); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Commit(context.Background(), true); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("Commit() = %v; want ErrNotExist", err)
+			}
+		}
+		c.Release()
+		synctest.Wait()
+		f.Unload(func(collfs.UUID, int) bool { return true })
+		n := 0
+		f.Held(func(collfs.UUID, keepio.Segment) { n++ })
+		if n != 0 {
+			t.Errorf("%d segments of a deleted collection are held", n)
+		}
 	})
 }
