@@ -143,7 +143,7 @@ func (g *guard) checkLocks(exists bool) error {
 		return err
 	}
 	if g.members != nil {
-		if err := q.h.conf.Locks.Require(q.user, tokens, *g.members, TouchTree); err != nil {
+		if err := q.h.conf.Locks.Require(q.user, tokens, *g.members, TouchMembers); err != nil {
 			return err
 		}
 	}

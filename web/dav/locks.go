@@ -374,8 +374,9 @@ type Touch int8
 
 // What a request touches of a place.
 const (
-	TouchSelf Touch = iota // its content, its properties, or which members it has
-	TouchTree              // it and all below it
+	TouchSelf    Touch = iota // its content, its properties, or which members it has
+	TouchTree                 // it and all below it
+	TouchMembers              // it and all below it that is not in a tree of its own
 )
 
 // Require reports whether user, having submitted tokens, may touch p: nil, or a
@@ -399,7 +400,11 @@ func (m *Locks) Require(user string, tokens []string, p LockPlace, touch Touch) 
 	if held {
 		locked = nil
 	}
-	if touch == TouchTree {
+	if touch != TouchSelf {
+		below := m.belowLocked
+		if touch == TouchMembers {
+			below = func(p LockPlace, f func(*lockEntry) bool) { m.membersLocked(p, f) }
+		}
 		// Shared locks on one place count together, as above.
 		var place LockPlace
 		var open bool
@@ -410,7 +415,7 @@ func (m *Locks) Require(user string, tokens []string, p LockPlace, touch Touch) 
 			open = false
 		}
 		heldHere := false
-		m.belowLocked(p, func(e *lockEntry) bool {
+		below(p, func(e *lockEntry) bool {
 			at := m.seenFrom(e, p)
 			if at != place {
 				flush()

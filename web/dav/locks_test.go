@@ -254,6 +254,12 @@ func locksOnLooseFilesHoldTheirCollection(t *testing.T) {
 	s := newServer(t)
 	s.put("/home/f", "/home/g")
 	const loose = "/home/Loose%20files"
+	// One in another collection of the project does not concern it.
+	other := s.lock(201, "/home/coll/x", "", exclusiveXML)
+	s.want(204, "DELETE", loose, "", "")
+	s.want(204, "UNLOCK", "/home/coll/x", "Lock-Token: <"+other+">", "")
+	s.want(201, "PUT", "/home/f", "", "again")
+	s.want(201, "PUT", "/home/g", "", "again")
 	tok := s.lock(200, "/home/f", "", exclusiveXML)
 	s.want(423, "DELETE", loose, "", "")
 	s.want(423, "MOVE", loose, "Destination: /home/elsewhere", "")

@@ -63,26 +63,35 @@ func (m *Locks) coveringLocked(p LockPlace, f func(*lockEntry) bool) {
 // belowLocked calls f for each live lock strictly below p. m.mu must be held,
 // and f must not change the table.
 func (m *Locks) belowLocked(p LockPlace, f func(*lockEntry) bool) {
-	if len(m.tokens) == 0 {
-		return
+	if m.membersLocked(p, f) {
+		eachLive(m.inside[placeKey(p.Tree, p.Path)], f)
 	}
-	now := time.Now()
+}
+
+// membersLocked is belowLocked without the trees that lie in p's. It reports
+// whether f wants more.
+func (m *Locks) membersLocked(p LockPlace, f func(*lockEntry) bool) bool {
 	more := true
-	visit := func(es []*lockEntry) bool {
-		for _, e := range es {
-			if more = !e.Expires.After(now) || f(e); !more {
-				break
-			}
-		}
-		return more
-	}
 	key := placeKey(p.Tree, p.Path)
 	m.places.Ascend(key, func(k string, es []*lockEntry) bool {
-		return strings.HasPrefix(k, key) && (k == key || visit(es))
+		if !strings.HasPrefix(k, key) {
+			return false
+		}
+		more = k == key || eachLive(es, f)
+		return more
 	})
-	if more {
-		visit(m.inside[key])
+	return more
+}
+
+// eachLive calls f for each lock that has not expired, until it returns false.
+func eachLive(es []*lockEntry, f func(*lockEntry) bool) bool {
+	now := time.Now()
+	for _, e := range es {
+		if e.Expires.After(now) && !f(e) {
+			return false
+		}
 	}
+	return true
 }
 
 func (m *Locks) addLocked(e *lockEntry) {
