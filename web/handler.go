@@ -87,6 +87,7 @@ func (h *Handler) SetReady(ready bool) { h.ready.Store(ready) }
 func (h *Handler) ServeHTTP(conn http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	w := &response{ResponseWriter: conn, body: body{ReadCloser: r.Body, conn: conn}}
+	w.page = r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodPost
 	if r.ContentLength != 0 {
 		// A copy: net/http looks at the body of its own request to know how to go on.
 		own := new(http.Request)
@@ -283,9 +284,15 @@ func (h *Handler) linger(w *response, r *http.Request) {
 	io.Copy(io.Discard, w.body.ReadCloser) // until the client goes, or the deadline
 }
 
-// fail answers with a short text for people, and notes the kind for the log.
+// fail answers with a short text for people, and notes the kind for the log. WebDAV
+// clients get no text: some trip over a body that the protocol has no meaning for.
 func (w *response) fail(status int, kind, text string) {
 	w.kind = kind
+	if !w.page {
+		w.Header().Set("Content-Length", "0")
+		w.WriteHeader(status)
+		return
+	}
 	http.Error(w, text, status)
 }
 

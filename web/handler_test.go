@@ -127,6 +127,9 @@ func TestRefusalTellsClientsWhatTheyLookFor(t *testing.T) {
 				t.Errorf("%s without credentials: %s is %q; want %q…", method, name, got, want)
 			}
 		}
+		if page := method == "GET"; page != (r.body != "") {
+			t.Errorf("%s without credentials: body %q; only pages have one", method, r.body)
+		}
 	}
 }
 

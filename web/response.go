@@ -25,6 +25,7 @@ type response struct {
 	bytes   int64
 	touched time.Time
 	body    body
+	page    bool // what was asked for is shown to people
 	user    string
 	kind    string // of the error that was answered, for the log
 	err     error
