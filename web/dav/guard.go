@@ -120,9 +120,9 @@ func (g *guard) check(target davfs.Info, ok bool) error {
 		if EvalConditions(q.r.Header, q.r.Method, cur) != Proceed {
 			return collfs.ErrCondition
 		}
-		if !q.ifHolds(g.place.Name, cur.ETag) {
-			return collfs.ErrCondition
-		}
+	}
+	if !q.ifHolds(g.place.Name, cur.ETag) {
+		return collfs.ErrCondition
 	}
 	return g.checkLocks(ok)
 }
@@ -211,24 +211,19 @@ func (q *request) resolveTag(tag string) (string, bool) {
 	return p.Name, true
 }
 
-// ifHolds evaluates the If header for a request to name, whose entity tag is
-// etag at this moment. It calls no file system.
+// ifHolds evaluates the If header, now that the entity tag of name, the request's
+// own or its destination, is known to be etag. It calls no file system.
 func (q *request) ifHolds(name, etag string) bool {
-	return q.ifh.Eval(name, q.resolveTag, ifState{q, name, etag})
-}
-
-type ifState struct {
-	q    *request
-	name string
-	etag string
-}
-
-func (s ifState) CurrentETag(path string) string {
-	if path == s.name {
-		return s.etag
+	if s, ok := q.tags[name]; ok {
+		s.etag = etag
+		q.tags[name] = s
 	}
-	return s.q.tags[path].etag
+	return q.ifh.Eval(q.path.Name, q.resolveTag, ifState{q})
 }
+
+type ifState struct{ q *request }
+
+func (s ifState) CurrentETag(path string) string { return s.q.tags[path].etag }
 
 func (s ifState) TokenCovers(token, path string) bool {
 	st := s.q.tags[path]

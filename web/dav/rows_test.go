@@ -423,6 +423,24 @@ func TestCopyChecksItsSourceAgain(t *testing.T) {
 	s.want(404, "GET", "/home/coll/h", "", "")
 }
 
+func TestIfHoldsForTheDestinationToTheEnd(t *testing.T) {
+	var m meanwhile
+	s := newServer(t, m.hook)
+	s.put("/home/coll/f", "/home/coll/g")
+	etag := s.want(200, "HEAD", "/home/coll/g", "", "").Header.Get("ETag")
+	for _, method := range []string{"COPY", "MOVE"} {
+		headers := "Destination: /home/coll/g\nIf: </home/coll/g> ([" + etag + "])"
+		m.before = func() { s.want(204, "PUT", "/home/coll/g", "", "changed meanwhile") }
+		s.want(412, method, "/home/coll/f", headers, "")
+		if got := s.content("/home/coll/g"); got != "changed meanwhile" {
+			t.Errorf("after %s: %q", method, got)
+		}
+		s.want(204, "PUT", "/home/coll/g", "", "/home/coll/g")
+		s.want(204, method, "/home/coll/f", headers, "")
+		s.want(204, "PUT", "/home/coll/g", "", "/home/coll/g")
+	}
+}
+
 func TestInfinitePropfindIsBoundedInDepth(t *testing.T) {
 	s := newServer(t)
 	p := ""
