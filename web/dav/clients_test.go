@@ -447,6 +447,13 @@ func TestChecksumsAreVerifiedAndKept(t *testing.T) {
 	s.want(400, "PUT", "/home/coll/f", "Content-MD5: junk", "hello")
 	s.want(204, "PUT", "/home/coll/f", "OC-Checksum: ADLER32:00 SHA256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", "hello")
 	s.want(400, "PUT", "/home/coll/f", "OC-Checksum: SHA256:00", "hello")
+	// The sum that comes with a part is that of the part.
+	s.want(400, "PUT", "/home/coll/f", "Content-Range: bytes 0-4/*\nContent-MD5: "+md5, "jello")
+	s.want(400, "PATCH", "/home/coll/f", "Content-Type: application/x-sabredav-partialupdate\nX-Update-Range: append\nContent-MD5: "+md5, "jello")
+	if got := s.content("/home/coll/f"); got != "hello" {
+		t.Errorf("damaged parts made it %q", got)
+	}
+	s.want(204, "PUT", "/home/coll/f", "Content-Range: bytes 5-9/*\nContent-MD5: "+md5, "hello")
 	// A part changes the content, so what was known of it is gone.
 	s.want(204, "PUT", "/home/coll/f", "Content-MD5: "+md5, "hello")
 	s.want(204, "PATCH", "/home/coll/f", "Content-Type: application/x-sabredav-partialupdate\nX-Update-Range: append", "!")

@@ -289,14 +289,26 @@ func (q *request) writePart(g *guard, info davfs.Info, pw PartWrite) error {
 			return fail(http.StatusRequestedRangeNotSatisfiable, errUnsatisfiable)
 		}
 	}
+	// Content-MD5 is the sum of the body; what OC-Checksum names is the whole.
+	sums, err := newSums(http.Header{"Content-Md5": q.r.Header.Values("Content-MD5")})
+	if err != nil {
+		return err
+	}
 	body := q.body()
 	whole := exactBody{r: body, left: n}
+	var src io.Reader = &whole
+	if sums != nil {
+		src = io.TeeReader(src, sums)
+	}
 	check := func(cur davfs.Info, ok bool) error {
 		if !ok {
 			return fs.ErrNotExist
 		}
 		if whole.err != nil {
 			return whole.err
+		}
+		if err := sums.check(); err != nil {
+			return err
 		}
 		if pw.Suffix && cur.Size != info.Size {
 			return collfs.ErrCondition // "the last n bytes" are others now
@@ -309,7 +321,7 @@ func (q *request) writePart(g *guard, info davfs.Info, pw PartWrite) error {
 	if err := q.roomFor(n); err != nil {
 		return err
 	}
-	now, err := q.fs.WriteAt(q.ctx, q.path.Name, off, n, &whole, check)
+	now, err := q.fs.WriteAt(q.ctx, q.path.Name, off, n, src, check)
 	body.done()
 	if body.err != nil {
 		return body.failure()
