@@ -153,6 +153,23 @@ func (g *guard) checkLocks(exists bool) error {
 	return q.h.conf.Locks.Require(q.user, tokens, g.parent, TouchSelf)
 }
 
+// gone drops the locks of a target that is not there any more, or, replaced, of
+// what was there before.
+func (g *guard) gone(replaced bool) {
+	l := g.q.h.conf.Locks
+	if l == nil {
+		return
+	}
+	if replaced {
+		l.Replaced(g.q.ctx, g.place, g.mark)
+	} else {
+		l.Gone(g.q.ctx, g.place, g.mark)
+	}
+	if g.members != nil {
+		l.MembersGone(g.q.ctx, *g.members, g.mark)
+	}
+}
+
 // tagState is what the If header's conditions about a path are compared with.
 type tagState struct {
 	etag  string

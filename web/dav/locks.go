@@ -478,34 +478,40 @@ func (m *Locks) Mark() LockMark { return LockMark(m.last.Load()) }
 // Gone drops the locks on p and all below it that are older than the mark: the
 // resource was deleted or moved. Who has locked its name since then keeps the lock.
 func (m *Locks) Gone(ctx context.Context, p LockPlace, mark LockMark) {
-	m.drop(ctx, p, mark, true)
+	m.drop(ctx, mark, func(f func(*lockEntry) bool) {
+		m.belowLocked(p, f)
+		es, _ := m.places.Get(placeKey(p.Tree, p.Path))
+		eachLive(es, f)
+	})
 }
 
 // Replaced drops the locks below p that are older than the mark, where something
 // else is now. Those on p itself stay: they protect the name that the client
 // saves under.
 func (m *Locks) Replaced(ctx context.Context, p LockPlace, mark LockMark) {
-	m.drop(ctx, p, mark, false)
+	m.drop(ctx, mark, func(f func(*lockEntry) bool) { m.belowLocked(p, f) })
 }
 
-func (m *Locks) drop(ctx context.Context, p LockPlace, mark LockMark, self bool) {
+// MembersGone drops the locks on the members of p that are older than the mark,
+// but for those in trees of their own.
+func (m *Locks) MembersGone(ctx context.Context, p LockPlace, mark LockMark) {
+	m.drop(ctx, mark, func(f func(*lockEntry) bool) { m.membersLocked(p, f) })
+}
+
+// drop takes out what each finds, with m.mu held.
+func (m *Locks) drop(ctx context.Context, mark LockMark, each func(func(*lockEntry) bool)) {
 	if m.Empty() {
 		return
 	}
 	m.mu.Lock()
 	dead := m.expireLocked()
 	n := len(dead)
-	m.belowLocked(p, func(e *lockEntry) bool {
-		dead = append(dead, e)
+	each(func(e *lockEntry) bool {
+		if e.number <= uint64(mark) {
+			dead = append(dead, e)
+		}
 		return true
 	})
-	if self {
-		if es, ok := m.places.Get(placeKey(p.Tree, p.Path)); ok {
-			dead = append(dead, es...)
-		}
-	}
-	later := func(e *lockEntry) bool { return e.number > uint64(mark) }
-	dead = append(dead[:n], slices.DeleteFunc(dead[n:], later)...)
 	for _, e := range dead[n:] {
 		m.dropLocked(e)
 	}

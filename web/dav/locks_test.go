@@ -267,6 +267,19 @@ func locksOnLooseFilesHoldTheirCollection(t *testing.T) {
 	s.want(204, "DELETE", "/home/g", "", "")
 	s.want(204, "UNLOCK", "/home/f", "Lock-Token: <"+tok+">", "")
 	s.want(204, "DELETE", loose, "", "")
+	// They go with it.
+	s.want(201, "PUT", "/home/f", "", "again")
+	tok = s.lock(200, "/home/f", "", exclusiveXML)
+	s.want(204, "DELETE", loose, "If: </home/f> (<"+tok+">)", "")
+	s.want(201, "PUT", "/home/f", "", "again")
+	tok = s.lock(200, "/home/f", "", exclusiveXML)
+	s.want(201, "MOVE", loose, "Destination: /home/elsewhere\nIf: </home/f> (<"+tok+">)", "")
+	s.want(201, "PUT", "/home/f", "", "again")
+	tok = s.lock(200, "/home/f", "", exclusiveXML)
+	s.want(204, "MOVE", "/home/elsewhere", "Destination: "+loose+"\nIf: </home/f> (<"+tok+">)", "")
+	if !s.locks.Empty() {
+		t.Errorf("left are %v", s.locks.List())
+	}
 }
 
 // never is a LockStore that no lock may come to.

@@ -35,9 +35,7 @@ func (q *request) delete() error {
 	if err := q.fs.Remove(q.ctx, q.path.Name, g.check); err != nil {
 		return err
 	}
-	if q.h.conf.Locks != nil {
-		q.h.conf.Locks.Gone(q.ctx, g.place, g.mark)
-	}
+	g.gone(false)
 	q.created(false)
 	return nil
 }
@@ -162,13 +160,11 @@ func (q *request) copyMove() error {
 	if err != nil {
 		return noParent(err)
 	}
-	if l := q.h.conf.Locks; l != nil {
-		if move {
-			l.Gone(q.ctx, srcGuard.place, srcGuard.mark)
-		}
-		if !created {
-			l.Replaced(q.ctx, dstGuard.place, dstGuard.mark)
-		}
+	if move {
+		srcGuard.gone(false)
+	}
+	if !created {
+		dstGuard.gone(true)
 	}
 	q.created(created)
 	return nil
