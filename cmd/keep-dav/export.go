@@ -24,8 +24,9 @@ type exporter struct {
 	tell func(progress)
 	dirs []exportJob // made by walk, to be given their times when nothing is put into them any more
 
-	mu     sync.Mutex // guards the field below
+	mu     sync.Mutex // guards the fields below
 	result copyResult
+	moved  int64 // bytes, those of files under way too
 }
 
 // exportJob is one file to copy.
@@ -152,7 +153,7 @@ func (ex *exporter) count(change func(*copyResult)) {
 	ex.mu.Lock()
 	defer ex.mu.Unlock()
 	change(&ex.result)
-	ex.tell(progress{What: "exporting", Done: ex.result.Files + ex.result.Skipped, Bytes: ex.result.Bytes})
+	ex.tell(progress{What: "exporting", Done: ex.result.Files + ex.result.Skipped, Bytes: ex.moved})
 }
 
 func (ex *exporter) file(ctx context.Context, root *os.Root, j exportJob) error {
@@ -191,6 +192,9 @@ func (ex *exporter) file(ctx context.Context, root *os.Root, j exportJob) error 
 	return nil
 }
 
+// exportPiece is how much is written between two words about the progress.
+const exportPiece = 64 << 20
+
 // copy writes a file under a temporary name, and gives it its own when it is whole.
 func (ex *exporter) copy(ctx context.Context, root *os.Root, j exportJob) (n int64, err error) {
 	src, err := ex.fsys.Open(ctx, j.name)
@@ -212,7 +216,15 @@ func (ex *exporter) copy(ctx context.Context, root *os.Root, j exportJob) (n int
 		}
 	}()
 	info := src.Info()
-	n, err = src.WriteRange(ctx, out, 0, info.Size)
+	for n < info.Size && err == nil {
+		var piece int64
+		piece, err = src.WriteRange(ctx, out, n, min(info.Size-n, exportPiece))
+		if err == nil && piece <= 0 {
+			err = collfs.ErrShortBody
+		}
+		n += piece
+		ex.count(func(*copyResult) { ex.moved += piece })
+	}
 	if collfs.KindOf(err) == collfs.Corrupt { // others may be failures to write
 		err = unreadable(ctx, err)
 	}

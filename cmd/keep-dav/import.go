@@ -40,6 +40,7 @@ type importer struct {
 
 	mu     sync.Mutex // guards the fields below
 	result copyResult
+	moved  int64     // bytes, those of files under way too
 	last   time.Time // of a commit
 }
 
@@ -144,7 +145,7 @@ func (im *importer) count(change func(*copyResult)) {
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	change(&im.result)
-	im.tell(progress{What: "importing", Done: im.result.Files + im.result.Skipped, Bytes: im.result.Bytes})
+	im.tell(progress{What: "importing", Done: im.result.Files + im.result.Skipped, Bytes: im.moved})
 }
 
 func (im *importer) directory(rel string, d fs.DirEntry) error {
@@ -212,11 +213,15 @@ type unreadableError struct{ err error }
 func (e *unreadableError) Error() string { return e.err.Error() }
 func (e *unreadableError) Unwrap() error { return e.err }
 
-// source tells failures of reading from those of storing.
-type source struct{ f *os.File }
+// source tells failures of reading from those of storing, and how far it is.
+type source struct {
+	f  *os.File
+	im *importer
+}
 
 func (s source) Read(p []byte) (int, error) {
 	n, err := s.f.Read(p)
+	s.im.count(func(*copyResult) { s.im.moved += int64(n) })
 	if err != nil && err != io.EOF {
 		err = &unreadableError{err}
 	}
@@ -240,7 +245,7 @@ func (im *importer) store(ctx context.Context, name, target string, attr collfs.
 			return 0, &unreadableError{err}
 		}
 		defer f.Close()
-		if n, err = stage.ReadFrom(ctx, source{f}); err != nil {
+		if n, err = stage.ReadFrom(ctx, source{f, im}); err != nil {
 			return n, err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -307,6 +308,39 @@ func sameFiles(t *testing.T, want, got string) {
 	}
 	if w, g := describe(want), describe(got); !slices.Equal(w, g) {
 		t.Errorf("the directories differ:\n%.300q\n%.300q", w, g)
+	}
+}
+
+func TestProgressOfALargeFileIsTold(t *testing.T) {
+	r := newRigStopped(t)
+	r.serve(t)() // makes the store
+	src := t.TempDir()
+	if err := os.WriteFile(filepath.Join(src, "large"), []byte(random(1<<20)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		args importArgs
+	}{
+		{"import", importArgs{As: adminName, Dir: src, Name: "/home/data"}},
+		{"export", importArgs{As: adminName, Dir: t.TempDir(), Name: "/home/data"}},
+	} {
+		raw, err := json.Marshal(c.args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var first *progress
+		_, err = callHere(t.Context(), r.cli.Store, c.name, raw, func(p progress) {
+			if first == nil {
+				first = &p
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil || first.Done != 0 || first.Bytes == 0 {
+			t.Errorf("%s first tells %+v; want bytes of a file that is not done", c.name, first)
+		}
 	}
 }
 

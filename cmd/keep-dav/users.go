@@ -61,7 +61,7 @@ type userArgs struct {
 }
 
 func (c *userAddCmd) Run(ctx context.Context, root *cli) error {
-	password, made, err := newPassword(c.Random)
+	password, made, err := newPassword(ctx, c.Random)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ type userPasswdCmd struct {
 }
 
 func (c *userPasswdCmd) Run(ctx context.Context, root *cli) error {
-	password, made, err := newPassword(c.Random)
+	password, made, err := newPassword(ctx, c.Random)
 	if err != nil {
 		return err
 	}
@@ -216,7 +216,7 @@ func removeUser(ctx context.Context, s *store, a userArgs, _ func(progress)) (us
 }
 
 // newPassword asks for a password, twice on a terminal, or makes one up.
-func newPassword(random bool) (password, made string, err error) {
+func newPassword(ctx context.Context, random bool) (password, made string, err error) {
 	if random {
 		p := auth.RandomPassword()
 		return p, p, nil
@@ -233,6 +233,16 @@ func newPassword(random bool) (password, made string, err error) {
 		}
 		return line, "", nil
 	}
+	state, err := term.GetState(in)
+	if err != nil {
+		return "", "", fmt.Errorf("read the password: %w", err)
+	}
+	// Nothing ends the read of a terminal, and it has to show again what is typed.
+	defer context.AfterFunc(ctx, func() {
+		term.Restore(in, state)
+		fmt.Fprintln(os.Stderr)
+		os.Exit(1)
+	})()
 	var got [2]string
 	for i, prompt := range []string{"New password: ", "Once more: "} {
 		fmt.Fprint(os.Stderr, prompt)
