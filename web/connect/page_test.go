@@ -30,6 +30,9 @@ func TestPageNeedsNoOtherDocument(t *testing.T) {
 		if strings.Contains(page, "docs/") {
 			t.Error("the page sends its readers to the sources")
 		}
+		if got := strings.Contains(page, "sudo cp keepdav-ca.pem /etc/davfs2/certs/"); got != secure {
+			t.Errorf("over https %v: the authority is put where davfs2 finds it: %v", secure, got)
+		}
 		if got := strings.Contains(page, "add-trusted-cert"); got != secure {
 			t.Errorf("over https %v: to trust the authority on a Mac is shown: %v", secure, got)
 		}

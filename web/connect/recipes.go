@@ -4,6 +4,7 @@ package connect
 
 import (
 	"net/url"
+	"path"
 	"strings"
 )
 
@@ -65,7 +66,11 @@ func Recipes(t Target) []Recipe {
 	}
 	davfsRemark := "Needs the package davfs2. buf_size is needed once: with its default, newer Linux kernels show empty directories. Unmount with: sudo umount ~/keep"
 	if secure && t.CA != "" {
-		davfs = append([]string{"echo 'trust_ca_cert " + t.CA + "' | sudo tee -a /etc/davfs2/davfs2.conf"}, davfs...)
+		trust := []string{"echo 'trust_ca_cert " + t.CA + "' | sudo tee -a /etc/davfs2/davfs2.conf"}
+		if !path.IsAbs(t.CA) { // one that was downloaded; davfs2 looks for it there
+			trust = append([]string{"sudo cp " + t.CA + " /etc/davfs2/certs/"}, trust...)
+		}
+		davfs = append(trust, davfs...)
 	}
 	windowsOnce := []string{
 		`reg add HKLM\SYSTEM\CurrentControlSet\Services\WebClient\Parameters /v FileSizeLimitInBytes /t REG_DWORD /d 0xffffffff /f`,
