@@ -167,6 +167,11 @@ func authority(dir string, now time.Time) (*tls.Certificate, error) {
 		return &c, nil
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("certificate authority %s: %w", cert, err)
+	case err != nil:
+		if _, serr := os.Stat(cert); serr == nil {
+			// A new one in its place would be a stranger to all clients, and nobody would know why.
+			return nil, fmt.Errorf("certificate authority %s: its key is missing (%w): put that back, or take both away to have a new authority made", cert, err)
+		}
 	}
 	host, _ := os.Hostname()
 	made, err := issue(&x509.Certificate{

@@ -282,3 +282,31 @@ func TestAddressesOfOneIPv6NetworkShareTheirConnections(t *testing.T) {
 		}
 	}
 }
+
+func TestAuthorityWithoutItsKeyIsNotReplaced(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := SelfSigned(dir, []string{"localhost"}); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(filepath.Join(dir, caFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, caKeyFile)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := SelfSigned(dir, []string{"localhost"}); err == nil {
+		t.Error("an authority whose key is gone is taken")
+	}
+	if after, err := os.ReadFile(filepath.Join(dir, caFile)); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the authority that clients trust was replaced (%v)", err)
+	}
+	// A crash while the first one was made leaves a key alone.
+	fresh := t.TempDir()
+	if err := os.WriteFile(filepath.Join(fresh, caKeyFile), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := SelfSigned(fresh, []string{"localhost"}); err != nil {
+		t.Errorf("with a key alone: %v; want a new authority", err)
+	}
+}
