@@ -77,6 +77,21 @@ func (g *guard) lookAbove() error {
 // one of those around the place cannot be found out when a change is made.
 var errLookAgain = errors.New("a project was locked meanwhile")
 
+// change makes a change, and once more if a project was locked since its guards
+// were made.
+func (q *request) change(do func() error, guards ...*guard) error {
+	err := do()
+	if !errors.Is(err, errLookAgain) {
+		return err
+	}
+	for _, g := range guards {
+		if err := g.look(); err != nil {
+			return err
+		}
+	}
+	return do()
+}
+
 // lookAbove finds the projects that the tree of p lies in, for locks on them. The
 // way up is that of the records: another user may know p by a name that does not
 // lead through its projects.

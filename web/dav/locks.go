@@ -25,7 +25,7 @@ type LockPlace struct {
 	Name string // the name in the site of whoever asks
 
 	// Above is the project, or folder, that the tree's root lies in. It may be
-	// left out while there is no lock outside of collections.
+	// left out while there is no lock on a project.
 	Above *LockPlace `json:",omitempty"`
 }
 
@@ -51,6 +51,9 @@ func (p LockPlace) rootName() string {
 
 // inCollection reports whether p's tree is a collection.
 func (p LockPlace) inCollection() bool { return strings.Contains(p.Tree, "-4zz18-") }
+
+// isProject reports whether other trees may lie in p.
+func (p LockPlace) isProject() bool { return p.Path == "/" && !p.inCollection() }
 
 // A Lock is a granted lock. It is a value.
 type Lock struct {
@@ -118,7 +121,7 @@ func (e *LockedError) Is(target error) bool { return target == collfs.ErrLocked 
 type Locks struct {
 	conf  LockConfig
 	count atomic.Int64  // locks in the table; read without mu to see that there are none
-	wide  atomic.Int64  // those of them that are outside of collections
+	wide  atomic.Int64  // those of them that are on whole projects
 	last  atomic.Uint64 // counts the locks granted so far; changed with mu held
 
 	mu      sync.Mutex                      // guards the fields below; never held during I/O
@@ -365,8 +368,8 @@ func (m *Locks) TokenCovers(token string, p LockPlace) bool {
 // Empty reports that no lock is held anywhere.
 func (m *Locks) Empty() bool { return m.count.Load() == 0 }
 
-// Wide reports that there are locks outside of collections, so that places have
-// to say what is above them.
+// Wide reports that there are locks on projects, so that places have to say what
+// is above them.
 func (m *Locks) Wide() bool { return m.wide.Load() > 0 }
 
 // Touch says what a request changes, for Require.

@@ -624,6 +624,19 @@ func projectLockedDuringAnUploadHolds(t *testing.T) {
 	if got := s.content("/home/coll/f"); got != "old" {
 		t.Errorf("the locked file has become %q", got)
 	}
+	s.want(204, "UNLOCK", "/home/", "Lock-Token: <"+tok+">", "")
+	// Changes without a body of any length are looked at once more.
+	for _, c := range []struct{ method, path, headers, body string }{
+		{"DELETE", "/shared/x/f", "", ""}, {"MOVE", "/shared/x/f", "Destination: /shared/x/g", ""}, {"COPY", "/shared/x/f", "Destination: /shared/x/g", ""},
+		{"MKCOL", "/shared/x/e", "", ""}, {"PROPPATCH", "/shared/x/f", "", patchXML(`<Z:a xmlns:Z="z">1</Z:a>`)}, {"PUT", "/shared/x/f", "Content-Range: bytes 0-0/*", "x"},
+	} {
+		m.before = lock
+		bob.want(423, c.method, c.path, c.headers, c.body)
+		s.want(204, "UNLOCK", "/home/", "Lock-Token: <"+tok+">", "")
+	}
+	// A lock on a project elsewhere stops nobody.
+	m.before = func() { bob.lock(200, "/home/", "Depth: infinity", exclusiveXML) }
+	s.want(204, "DELETE", "/home/coll/f", "", "")
 }
 
 // A request to the deepest of places that names its lock as often as a header

@@ -99,7 +99,7 @@ func (m *Locks) addLocked(e *lockEntry) {
 	m.tokens[e.Token] = e
 	m.count.Add(1)
 	m.perUser[e.User] += e.weight()
-	if !e.Place.inCollection() {
+	if e.Place.isProject() {
 		m.wide.Add(1)
 	}
 	key := placeKey(e.Place.Tree, e.Place.Path)
@@ -121,7 +121,7 @@ func (m *Locks) dropLocked(e *lockEntry) {
 	if m.perUser[e.User] -= e.weight(); m.perUser[e.User] == 0 {
 		delete(m.perUser, e.User)
 	}
-	if !e.Place.inCollection() {
+	if e.Place.isProject() {
 		m.wide.Add(-1)
 	}
 	isE := func(x *lockEntry) bool { return x == e }

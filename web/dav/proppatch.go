@@ -44,7 +44,11 @@ func (q *request) proppatch() error {
 	change := patchChange(patches, info)
 	if !change.failed {
 		change.attr.Check = g.check
-		if _, err := q.fs.SetAttr(q.ctx, q.path.Name, change.attr); err != nil {
+		err := q.change(func() error {
+			_, err := q.fs.SetAttr(q.ctx, q.path.Name, change.attr)
+			return err
+		}, g)
+		if err != nil {
 			return err
 		}
 	}

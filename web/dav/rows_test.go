@@ -383,6 +383,11 @@ func (b busyFS) SetAttr(ctx context.Context, name string, c davfs.AttrChange) (d
 	return b.FileSystem.SetAttr(ctx, name, c)
 }
 
+func (b busyFS) Mkdir(ctx context.Context, name string, a davfs.AttrChange) (davfs.Info, error) {
+	once(&b.m.before)
+	return b.FileSystem.Mkdir(ctx, name, a)
+}
+
 func (b busyFS) Remove(ctx context.Context, name string, check davfs.Check) error {
 	once(&b.m.before)
 	defer once(&b.m.after)

@@ -32,7 +32,7 @@ func (q *request) delete() error {
 	if err := q.preflight(g, info, true); err != nil {
 		return err
 	}
-	if err := q.fs.Remove(q.ctx, q.path.Name, g.check); err != nil {
+	if err := q.change(func() error { return q.fs.Remove(q.ctx, q.path.Name, g.check) }, g); err != nil {
 		return err
 	}
 	g.gone(false)
@@ -68,7 +68,11 @@ func (q *request) mkcol() error {
 	if hasMtime {
 		attr.ModTime = &t
 	}
-	switch _, err = q.fs.Mkdir(q.ctx, q.path.Name, attr); {
+	err = q.change(func() error {
+		_, err := q.fs.Mkdir(q.ctx, q.path.Name, attr)
+		return err
+	}, g)
+	switch {
 	case errors.Is(err, fs.ErrExist):
 		return q.notAllowed(allowAny)
 	case err != nil:
@@ -147,16 +151,19 @@ func (q *request) copyMove() error {
 
 	o := davfs.CopyOptions{Overwrite: overwrite, Shallow: shallow, Check: dstGuard.check}
 	var created bool
-	if move {
-		o.CheckSrc = srcGuard.check
-		created, err = q.fs.Move(q.ctx, src, dst, o)
-	} else {
+	err = q.change(func() (err error) {
+		if move {
+			o.CheckSrc = srcGuard.check
+			created, err = q.fs.Move(q.ctx, src, dst, o)
+			return err
+		}
 		o.CheckSrc = func(info davfs.Info, ok bool) error {
 			info.ReadOnly = false // it is only read
 			return srcGuard.check(info, ok)
 		}
 		created, err = q.fs.Copy(q.ctx, src, dst, o)
-	}
+		return err
+	}, srcGuard, dstGuard)
 	if err != nil {
 		return noParent(err)
 	}

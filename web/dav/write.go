@@ -295,7 +295,7 @@ func (q *request) writePart(g *guard, info davfs.Info, pw PartWrite) error {
 		return err
 	}
 	body := q.body()
-	whole := exactBody{r: body, left: n}
+	whole := exactBody{r: body, left: n, end: g.look}
 	var src io.Reader = &whole
 	if sums != nil {
 		src = io.TeeReader(src, sums)
@@ -340,6 +340,7 @@ func (q *request) writePart(g *guard, info davfs.Info, pw PartWrite) error {
 type exactBody struct {
 	r    io.Reader
 	left int64
+	end  func() error // called when it has all come
 	err  error
 }
 
@@ -355,6 +356,11 @@ func (b *exactBody) Read(p []byte) (int, error) {
 		}
 	} else if b.left < 0 {
 		err = errLongBody
+	}
+	if had > 0 && b.left == 0 && err == io.EOF {
+		if e := b.end(); e != nil {
+			err = e
+		}
 	}
 	if err != nil && err != io.EOF {
 		b.err = err
