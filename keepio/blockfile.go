@@ -31,21 +31,26 @@ type blockFile struct {
 	writes  []span    // appends under way
 	touched time.Time // of the last append
 
-	frozen      uint32 // bytes below are never overwritten nor cut off
-	freezing    bool   // a freeze waits for writes
-	settled     uint32 // bytes below are frozen and written
-	settledTail uint32 // tail as of settled
-	synced      uint32 // bytes below survive a loss of power, with the file's name
-	carried     uint32 // bytes below are either synced or in durable journal records
-	syncing     bool   // a sync or a replacement is under way
-	unsyncable  bool   // a sync failed: the file must be replaced
-	lost        error  // the bytes cannot be relied on any more
+	frozen     uint32 // bytes below are never overwritten nor cut off
+	freezing   bool   // a freeze waits for writes
+	settled    uint32 // bytes below are frozen and written
+	synced     uint32 // bytes below survive a loss of power, with the file's name
+	carried    uint32 // bytes below are either synced or in durable journal records
+	syncing    bool   // a sync or a replacement is under way
+	unsyncable bool   // a sync failed: the file must be replaced
+	cut        bool   // was made shorter, and not synced since
+	lost       error  // the bytes cannot be relied on any more
 
-	owed []Extent // frozen by other collections, for the next record of this one
-	cut  bool     // was made shorter, and not synced since
+	said map[string]mark // by collection: what it got extents of; nil in a recovered file
 
 	attempts int   // of storing
 	failure  error // of the last attempt
+}
+
+// A mark is a place in a block file below which all is frozen.
+type mark struct {
+	off  uint32
+	tail uint32 // CRC-32C of the bytes after the last full chunk before it
 }
 
 // A span is a range of bytes of a block file.
@@ -177,8 +182,9 @@ func (bf *blockFile) overwrite(off uint32, data []byte) (bool, error) {
 }
 
 // freeze raises the frozen offset to the present end, waits for writes below it
-// and returns what a record of the collection called name has to say of it.
-func (bf *blockFile) freeze(name string) (extents []Extent, err error) {
+// and returns the span that the collection called name has not got before; ok is
+// false if there is none.
+func (bf *blockFile) freeze(name string) (e Extent, ok bool, err error) {
 	bf.mu.Lock()
 	defer bf.mu.Unlock()
 	for bf.freezing {
@@ -196,39 +202,33 @@ func (bf *blockFile) freeze(name string) (extents []Extent, err error) {
 			bf.waitLocked()
 		}
 		if bf.lost != nil {
-			return nil, bf.lost
+			return Extent{}, false, bf.lost
 		}
 		if patches != bf.patches {
 			continue // a write failed or an overwrite slipped in: tail is stale
 		}
-		own := bf.group != nil && bf.group.name == name
-		if own {
-			extents, bf.owed = bf.owed, nil
+		bf.settled = to
+		from, is := bf.said[name], mark{to, tail}
+		if from == is || bf.said == nil {
+			return Extent{}, false, nil
 		}
-		if to == bf.settled {
-			return extents, nil
-		}
-		e := Extent{Block: bf.block.id, From: bf.settled, To: to, CRC: bf.spanSumLocked(to, tail)}
-		bf.settled, bf.settledTail = to, tail
-		if !own {
-			bf.owed = append(bf.owed, e)
-		}
-		return append(extents, e), nil
+		bf.said[name] = is
+		return Extent{Block: bf.block.id, From: from.off, To: to, CRC: bf.spanSumLocked(from, is)}, true, nil
 	}
 }
 
-// spanSumLocked returns the sum from settled to to, where the tail's sum was tail.
-func (bf *blockFile) spanSumLocked(to, tail uint32) uint32 {
-	from, c := bf.settled, bf.settled/ChunkSize
+// spanSumLocked returns the sum between two marks.
+func (bf *blockFile) spanSumLocked(from, to mark) uint32 {
+	c := from.off / ChunkSize
 	upTo := func(c uint32) (sum uint32, end uint32) {
-		if end = (c + 1) * ChunkSize; end <= to {
+		if end = (c + 1) * ChunkSize; end <= to.off {
 			return bf.sums[c], end
 		}
-		return tail, to
+		return to.tail, to.off
 	}
 	sum, at := upTo(c)
-	sum ^= shiftSum(bf.settledTail, at-from)
-	for at < to {
+	sum ^= shiftSum(from.tail, at-from.off)
+	for at < to.off {
 		c++
 		next, end := upTo(c)
 		sum, at = JoinSums(sum, next, end-at), end

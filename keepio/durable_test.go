@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"sync"
 	"syscall"
@@ -285,29 +284,40 @@ func TestFreezeReturnsEachByteOnce(t *testing.T) {
 	}
 }
 
-func TestAnExtentThatAnotherCollectionFrozeIsReturnedToBoth(t *testing.T) {
+func TestEachCollectionGetsAnExtentOfEachByteOnce(t *testing.T) {
 	m := openModel(t, nil)
 	p := m.NewPacker("c")
-	freeze := func(name string, segs []Segment) []Extent {
+	var segs []Segment
+	end := uint32(0)
+	got := make(map[string]uint32) // up to where
+	freeze := func(name string) {
 		t.Helper()
 		extents, err := m.Freeze(name, blocksOf(segs))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return extents
+		for _, e := range extents {
+			if e.From != got[name] {
+				t.Errorf("%s got %+v; it had up to %d", name, e, got[name])
+			}
+			got[name] = e.To
+			if err := m.VerifyExtent(e); err != nil {
+				t.Error(err)
+			}
+		}
+		if got[name] != end || len(extents) > 1 {
+			t.Errorf("%s got %+v; want what it lacks of %d bytes", name, extents, end)
+		}
 	}
-	segs := mustAppend(t, p, randomBytes(1000))
-	first := freeze("other", segs)
-	if again := freeze("other", segs); len(first) != 1 || len(again) != 0 {
-		t.Fatalf("the other collection got %v, then %v; want all bytes once", first, again)
-	}
-	mustAppend(t, p, randomBytes(100))
-	own := freeze("c", segs)
-	if len(own) != 2 || !reflect.DeepEqual(own[0], first[0]) || own[1].From != 1000 || own[1].To != 1100 {
-		t.Errorf("its own collection got %v; want %v and the 100 bytes that follow", own, first)
-	}
-	if again := freeze("c", segs); len(again) != 0 {
-		t.Errorf("its own collection got %v again", again)
+	for _, step := range []struct {
+		name  string
+		bytes int
+	}{{"c", 1000}, {"other", 0}, {"other", 100}, {"c", 3 * ChunkSize}, {"c", 0}, {"third", 7}, {"other", 0}, {"c", ChunkSize - 1107}, {"other", 1}} {
+		if step.bytes > 0 {
+			segs = mustAppend(t, p, randomBytes(step.bytes))
+			end += uint32(step.bytes)
+		}
+		freeze(step.name)
 	}
 }
 

@@ -161,7 +161,7 @@ func (s *Spool) newFile(g *group) (*blockFile, error) {
 	}
 	bf := &blockFile{
 		spool: s, group: g, path: s.pathOf(id), block: &Block{id: id},
-		summed: true, touched: time.Now(),
+		summed: true, touched: time.Now(), said: make(map[string]mark),
 	}
 	if bf.f, err = s.fs.Create(bf.path); err != nil {
 		return nil, fmt.Errorf("new block file: %w", err)
@@ -301,20 +301,22 @@ func filesOf(blocks []*Block) []*blockFile {
 }
 
 // Freeze ends in-place overwrites of all that blocks hold now and returns, per
-// block, the span that was not frozen before, with its sum: what a journal record
+// block, the span that was not returned before, with its sum: what a journal record
 // that refers to these bytes relies on. It waits for appends under way below.
-// Blocks that are stored, or have nothing new, yield no extent. An extent is
-// returned once, so keep it if the record cannot be written. But name is the
-// collection that the record is of: what it freezes in the block of another, of
-// which it has a file, that other one gets too, for its own record may come first.
+// Blocks that are stored, or have nothing new, yield no extent. name is the
+// collection that the record is of. Each collection gets a span once, so keep it
+// if the record cannot be written; if it has files in the block of another it gets
+// all of that, for nobody knows which of their records comes first.
 func (s *Spool) Freeze(name string, blocks []*Block) ([]Extent, error) {
 	var extents []Extent
 	for _, bf := range filesOf(blocks) {
-		more, err := bf.freeze(name)
+		e, ok, err := bf.freeze(name)
 		if err != nil {
 			return extents, err
 		}
-		extents = append(extents, more...)
+		if ok {
+			extents = append(extents, e)
+		}
 	}
 	return extents, nil
 }
@@ -422,7 +424,7 @@ func (s *Spool) Close(ctx context.Context) error {
 	s.wg.Wait()
 	var errs []error
 	for _, bf := range s.openFiles() {
-		if _, err := bf.freeze(""); err != nil {
+		if _, _, err := bf.freeze(""); err != nil {
 			errs = append(errs, err)
 			continue
 		}
