@@ -77,6 +77,10 @@ func (g *guard) lookAbove() error {
 // one of those around the place cannot be found out when a change is made.
 var errLookAgain = errors.New("a project was locked meanwhile")
 
+// errOther says that a name leads to another collection or project than when the
+// request was judged: it may be locked.
+var errOther = errors.New("the name stands for something else meanwhile")
+
 // change makes a change, and once more if a project was locked since its guards
 // were made.
 func (q *request) change(do func() error, guards ...*guard) error {
@@ -126,6 +130,9 @@ func (g *guard) check(target davfs.Info, ok bool) error {
 	}
 	cur := Current{Exists: ok}
 	if ok {
+		if at := placeOf(&target, g.place.Name); at.Tree != g.place.Tree || at.Path != g.place.Path {
+			return fail(http.StatusServiceUnavailable, errOther)
+		}
 		cur.ETag, cur.ModTime = target.ETag(), target.ModTime
 		if target.ReadOnly {
 			return collfs.ErrReadOnly

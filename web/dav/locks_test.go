@@ -639,6 +639,36 @@ func projectLockedDuringAnUploadHolds(t *testing.T) {
 	s.want(204, "DELETE", "/home/coll/f", "", "")
 }
 
+func lockOnWhatCameMeanwhileHolds(t *testing.T) {
+	var m meanwhile
+	s := newServer(t, m.hook)
+	s.put("/home/a/", "/home/b/", "/home/c/", "/home/c/f")
+	locked := func(name string) func() {
+		return func() {
+			s.put(name)
+			s.lock(200, name, "", exclusiveXML)
+		}
+	}
+	m.before = func() {
+		s.want(201, "MOVE", "/home/a", "Destination: /home/was-a", "")
+		locked("/home/a/")()
+	}
+	if a := s.do("DELETE", "/home/a", "", ""); a.StatusCode < 400 {
+		t.Errorf("DELETE of a locked collection = %s", a.Status)
+	}
+	m.before = locked("/home/new/")
+	if a := s.do("MOVE", "/home/b", "Destination: /home/new", ""); a.StatusCode < 400 {
+		t.Errorf("MOVE over a locked collection = %s", a.Status)
+	}
+	m.before = locked("/home/newer/")
+	if a := s.do("COPY", "/home/c/f", "Destination: /home/newer", ""); a.StatusCode < 400 {
+		t.Errorf("COPY over a locked collection = %s", a.Status)
+	}
+	if n := len(s.locks.List()); n != 3 {
+		t.Errorf("%d locks; want 3", n)
+	}
+}
+
 // A request to the deepest of places that names its lock as often as a header
 // has room for has to be cheap: it holds up everybody else.
 func BenchmarkTokenCoversDeepPlace(b *testing.B) {
