@@ -30,7 +30,7 @@ type operation func(ctx context.Context, s *store, args json.RawMessage, tell fu
 func op[A, R any](f func(ctx context.Context, s *store, args A, tell func(progress)) (R, error)) operation {
 	return func(ctx context.Context, s *store, raw json.RawMessage, tell func(progress)) (any, error) {
 		var args A
-		if err := json.Unmarshal(raw, &args); err != nil {
+		if err := unmarshalExact(raw, &args); err != nil {
 			return nil, fmt.Errorf("arguments: %w", err)
 		}
 		return f(ctx, s, args, tell)
@@ -43,10 +43,11 @@ type none struct{}
 // A reply is one line of the answer to a call over the socket: any number with
 // progress, then one with the result or the error.
 type reply struct {
-	Progress *progress       `json:"progress,omitempty"`
-	Result   json.RawMessage `json:"result,omitempty"`
-	Error    string          `json:"error,omitempty"`
-	Kind     collfs.Kind     `json:"kind,omitempty"`
+	Progress   *progress       `json:"progress,omitempty"`
+	Result     json.RawMessage `json:"result,omitempty"`
+	Error      string          `json:"error,omitempty"`
+	ErrorBytes []byte          `json:"error_base64,omitempty"`
+	Kind       collfs.Kind     `json:"kind,omitempty"`
 }
 
 // A remoteError is a failure in the process of the server.
@@ -156,10 +157,11 @@ func controlHandler(s *store, log zerolog.Logger) http.Handler {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		lines := json.NewEncoder(w)
 		flush := http.NewResponseController(w)
 		send := func(p reply) {
-			lines.Encode(p) // when the command is gone, its context ends too
+			if line, err := marshalExact(p); err == nil {
+				w.Write(append(line, '\n')) // when the command is gone, its context ends too
+			}
 			flush.Flush()
 		}
 		result, err := runSafely(r.Context(), run, s, args, func(p progress) { send(reply{Progress: &p}) })
@@ -168,7 +170,7 @@ func controlHandler(s *store, log zerolog.Logger) http.Handler {
 			send(reply{Error: err.Error(), Kind: collfs.KindOf(err)})
 			return
 		}
-		raw, err := json.Marshal(result)
+		raw, err := marshalExact(result)
 		if err != nil {
 			send(reply{Error: err.Error()})
 			return
@@ -192,7 +194,7 @@ func runSafely(ctx context.Context, run operation, s *store, args json.RawMessag
 // it open, else in this process.
 func call[R any](ctx context.Context, c *cli, name string, args any) (R, error) {
 	var result R
-	raw, err := json.Marshal(args)
+	raw, err := marshalExact(args)
 	if err != nil {
 		return result, err
 	}
@@ -205,7 +207,7 @@ func call[R any](ctx context.Context, c *cli, name string, args any) (R, error) 
 	if err != nil {
 		return result, err
 	}
-	return result, json.Unmarshal(answer, &result)
+	return result, unmarshalExact(answer, &result)
 }
 
 var errNoServer = errors.New("no server has the store open")
@@ -240,7 +242,12 @@ func callSocket(ctx context.Context, path, name string, args json.RawMessage, te
 	lines := json.NewDecoder(bufio.NewReader(resp.Body))
 	for {
 		var r reply
-		if err := lines.Decode(&r); err != nil {
+		var line json.RawMessage
+		err := lines.Decode(&line)
+		if err == nil {
+			err = unmarshalExact(line, &r)
+		}
+		if err != nil {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
@@ -275,7 +282,7 @@ func callHere(ctx context.Context, dir, name string, args json.RawMessage, tell 
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(result)
+	return marshalExact(result)
 }
 
 // commandLog is where an administration command says what people should know.

@@ -20,11 +20,12 @@ import (
 
 // importArgs are the arguments of import and export.
 type importArgs struct {
-	As      string
-	Dir     string // of this machine
-	Name    string // in the site
-	Workers int
-	Again   bool
+	As                  string
+	Dir                 string // of this machine
+	Name                string // in the site
+	DirBytes, NameBytes []byte `json:",omitempty"`
+	Workers             int
+	Again               bool
 }
 
 // commitEvery is how often an import commits: what it did until then is found

@@ -17,12 +17,13 @@ type locksCmd struct {
 
 // lockInfo is a lock as commands show it.
 type lockInfo struct {
-	Token   string    `json:"token"`
-	Path    string    `json:"path"` // as its holder sees it
-	User    string    `json:"user"`
-	Scope   string    `json:"scope"`
-	Depth   string    `json:"depth"`
-	Expires time.Time `json:"expires_at"`
+	Token     string    `json:"token"`
+	Path      string    `json:"path"` // as its holder sees it
+	PathBytes []byte    `json:"path_base64,omitempty"`
+	User      string    `json:"user"`
+	Scope     string    `json:"scope"`
+	Depth     string    `json:"depth"`
+	Expires   time.Time `json:"expires_at"`
 }
 
 type locksListCmd struct{}

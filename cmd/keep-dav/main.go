@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"reflect"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -72,8 +73,29 @@ func newParser(c *cli) (*kong.Kong, error) {
 		kong.Description(description),
 		kong.Vars{"store": defaultStore(), "version": version().Version},
 		kong.UsageOnError(),
+		kong.KindMapper(reflect.String, kong.MapperFunc(takeWord)),
+		kong.NamedMapper("path", kong.MapperFunc(takePath)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 110}),
 	)
+}
+
+// takeWord takes a word of the command line to the byte; kong's own mappers pass
+// it through JSON.
+func takeWord(ctx *kong.DecodeContext, target reflect.Value) error {
+	t, err := ctx.Scan.PopValue("string")
+	if err == nil {
+		target.SetString(t.String())
+	}
+	return err
+}
+
+// takePath takes the name of something on this machine to the byte.
+func takePath(ctx *kong.DecodeContext, target reflect.Value) error {
+	t, err := ctx.Scan.PopValue("file")
+	if err == nil && (t.String() != "" || !ctx.Value.HasDefault) {
+		target.SetString(kong.ExpandPath(t.String()))
+	}
+	return err
 }
 
 func run(parser *kong.Kong, c *cli, args []string) int {

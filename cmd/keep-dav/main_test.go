@@ -93,11 +93,16 @@ func (r *rig) serve(t *testing.T) (stop func()) {
 // do makes a request as admin and returns status and body.
 func (r *rig) do(t *testing.T, method, path, body string, header ...string) (int, string) {
 	t.Helper()
+	return r.doAs(t, adminName, testPassword, method, path, body, header...)
+}
+
+func (r *rig) doAs(t *testing.T, user, password, method, path, body string, header ...string) (int, string) {
+	t.Helper()
 	req, err := http.NewRequest(method, strings.TrimSuffix(r.url, "/")+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.SetBasicAuth(adminName, testPassword)
+	req.SetBasicAuth(user, password)
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}

@@ -34,8 +34,9 @@ func (c *projectCreateCmd) Help() string {
 
 // recordInfo is a project or collection as commands show it.
 type recordInfo struct {
-	UUID collfs.UUID `json:"uuid"`
-	Name string      `json:"name"`
+	UUID      collfs.UUID `json:"uuid"`
+	Name      string      `json:"name"`
+	NameBytes []byte      `json:"name_base64,omitempty"`
 }
 
 func (c *projectCreateCmd) Run(ctx context.Context, root *cli) error {
@@ -150,14 +151,16 @@ func levelWord(l collfs.Level) string {
 
 type shareArgs struct {
 	As, Name, User, Level string
+	NameBytes             []byte `json:",omitempty"`
 }
 
 // grantInfo says who may do what.
 type grantInfo struct {
-	UUID  collfs.UUID `json:"uuid"`
-	Name  string      `json:"name"`
-	User  string      `json:"user"`
-	Level string      `json:"level"`
+	UUID      collfs.UUID `json:"uuid"`
+	Name      string      `json:"name"`
+	NameBytes []byte      `json:"name_base64,omitempty"`
+	User      string      `json:"user"`
+	Level     string      `json:"level"`
 }
 
 type shareGrantCmd struct {

@@ -19,8 +19,9 @@ type statCmd struct {
 func (c *statCmd) Help() string { return nameHelp }
 
 type statArgs struct {
-	As, Name string
-	PDH      bool
+	As, Name  string
+	NameBytes []byte `json:",omitempty"`
+	PDH       bool
 }
 
 func (c *statCmd) Run(ctx context.Context, root *cli) error {
@@ -41,6 +42,7 @@ func (c *statCmd) Run(ctx context.Context, root *cli) error {
 // storeStat has the figures of a store.
 type storeStat struct {
 	Dir         string `json:"dir"`
+	DirBytes    []byte `json:"dir_base64,omitempty"`
 	Serving     string `json:"serving,omitempty"` // the URL, when a server has it open
 	Users       int    `json:"users"`
 	Collections int    `json:"collections"`
@@ -74,18 +76,19 @@ func (f storeStat) text(w io.Writer) {
 
 // collectionStat has the figures of a collection.
 type collectionStat struct {
-	UUID     collfs.UUID `json:"uuid"`
-	Name     string      `json:"name"`
-	Owner    collfs.UUID `json:"owner_uuid"`
-	Version  int         `json:"version"`
-	Revision int64       `json:"revision"`
-	PDH      collfs.PDH  `json:"portable_data_hash,omitempty"`
-	Files    int64       `json:"files"`
-	Bytes    int64       `json:"bytes"`
-	Blocks   int         `json:"blocks"`
-	Unstored int         `json:"blocks_not_stored_yet"`
-	Created  time.Time   `json:"created_at"`
-	Modified time.Time   `json:"modified_at"`
+	UUID      collfs.UUID `json:"uuid"`
+	Name      string      `json:"name"`
+	NameBytes []byte      `json:"name_base64,omitempty"`
+	Owner     collfs.UUID `json:"owner_uuid"`
+	Version   int         `json:"version"`
+	Revision  int64       `json:"revision"`
+	PDH       collfs.PDH  `json:"portable_data_hash,omitempty"`
+	Files     int64       `json:"files"`
+	Bytes     int64       `json:"bytes"`
+	Blocks    int         `json:"blocks"`
+	Unstored  int         `json:"blocks_not_stored_yet"`
+	Created   time.Time   `json:"created_at"`
+	Modified  time.Time   `json:"modified_at"`
 }
 
 func (f collectionStat) text(w io.Writer) {

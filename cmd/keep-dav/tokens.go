@@ -19,19 +19,21 @@ type tokenCmd struct {
 
 // tokenInfo is a token as commands show it.
 type tokenInfo struct {
-	Token   string      `json:"token,omitempty"` // whole, only when it was just made
-	UUID    collfs.UUID `json:"uuid"`
-	User    string      `json:"user"`
-	Label   string      `json:"label,omitempty"`
-	Created time.Time   `json:"created_at"`
-	Expires *time.Time  `json:"expires_at,omitempty"`
+	Token      string      `json:"token,omitempty"` // whole, only when it was just made
+	UUID       collfs.UUID `json:"uuid"`
+	User       string      `json:"user"`
+	Label      string      `json:"label,omitempty"`
+	LabelBytes []byte      `json:"label_base64,omitempty"`
+	Created    time.Time   `json:"created_at"`
+	Expires    *time.Time  `json:"expires_at,omitempty"`
 }
 
 type tokenArgs struct {
-	User    string
-	Label   string
-	UUID    collfs.UUID
-	Expires time.Duration
+	User       string
+	Label      string
+	LabelBytes []byte `json:",omitempty"`
+	UUID       collfs.UUID
+	Expires    time.Duration
 }
 
 type tokenCreateCmd struct {

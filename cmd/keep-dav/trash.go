@@ -22,13 +22,14 @@ type trashCmd struct {
 
 // trashInfo is something in the trash as commands show it.
 type trashInfo struct {
-	UUID    collfs.UUID `json:"uuid"`
-	Name    string      `json:"name"`
-	Owner   collfs.UUID `json:"owner_uuid"`
-	Files   int64       `json:"files"`
-	Bytes   int64       `json:"bytes"`
-	Trashed time.Time   `json:"trashed_at"`
-	Deleted time.Time   `json:"delete_at,omitzero"`
+	UUID      collfs.UUID `json:"uuid"`
+	Name      string      `json:"name"`
+	NameBytes []byte      `json:"name_base64,omitempty"`
+	Owner     collfs.UUID `json:"owner_uuid"`
+	Files     int64       `json:"files"`
+	Bytes     int64       `json:"bytes"`
+	Trashed   time.Time   `json:"trashed_at"`
+	Deleted   time.Time   `json:"delete_at,omitzero"`
 }
 
 type trashListCmd struct{}

@@ -47,15 +47,17 @@ type lsCmd struct {
 
 func (c *lsCmd) Help() string { return nameHelp }
 
-// listArgs are the arguments of what works on a name of the site.
+// siteArgs are the arguments of what works on a name of the site.
 type siteArgs struct {
-	As   string
-	Name string
+	As        string
+	Name      string
+	NameBytes []byte `json:",omitempty"`
 }
 
 // lsEntry is a line of ls.
 type lsEntry struct {
 	Name       string      `json:"name"`
+	NameBytes  []byte      `json:"name_base64,omitempty"`
 	Dir        bool        `json:"dir"`
 	Size       int64       `json:"size"`
 	Modified   time.Time   `json:"modified_at"`
@@ -138,7 +140,7 @@ func eachEntry(ctx context.Context, fsys davfs.FileSystem, dir string, visit fun
 
 type importCmd struct {
 	siteFlags
-	Dir        string `arg:"" type:"existingdir" help:"Directory to copy."`
+	Dir        string `arg:"" type:"path" help:"Directory to copy."`
 	Collection string `arg:"" help:"Where to; it is made if missing."`
 	Workers    int    `default:"4" help:"Files copied at once."`
 	Checksum   bool   `help:"Copy files again even if size and time are the same."`
@@ -156,17 +158,28 @@ Example:
   keep-dav import ~/measurements measurements-2026`
 }
 
+// Validate refuses what is no directory.
+func (c *importCmd) Validate() error {
+	info, err := os.Stat(c.Dir)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s is not a directory", c.Dir)
+	}
+	return err
+}
+
 // copyResult says what an import or export did.
 type copyResult struct {
-	Collection collfs.UUID `json:"collection,omitempty"`
-	Files      int64       `json:"files"`
-	Dirs       int64       `json:"directories"`
-	Links      int64       `json:"symlinks"`
-	Bytes      int64       `json:"bytes"`
-	Skipped    int64       `json:"skipped"`
-	Ignored    []string    `json:"ignored,omitempty"` // devices, sockets, pipes
-	Failed     []string    `json:"failed,omitempty"`  // what could not be read, with the reason
-	Seconds    float64     `json:"seconds"`
+	Collection   collfs.UUID `json:"collection,omitempty"`
+	Files        int64       `json:"files"`
+	Dirs         int64       `json:"directories"`
+	Links        int64       `json:"symlinks"`
+	Bytes        int64       `json:"bytes"`
+	Skipped      int64       `json:"skipped"`
+	Ignored      []string    `json:"ignored,omitempty"` // devices, sockets, pipes
+	IgnoredBytes [][]byte    `json:"ignored_base64,omitempty"`
+	Failed       []string    `json:"failed,omitempty"` // what could not be read, with the reason
+	FailedBytes  [][]byte    `json:"failed_base64,omitempty"`
+	Seconds      float64     `json:"seconds"`
 }
 
 func (r *copyResult) text(w io.Writer) {

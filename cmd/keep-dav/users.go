@@ -27,13 +27,14 @@ type userCmd struct {
 
 // userInfo is a user as commands show it.
 type userInfo struct {
-	UUID     collfs.UUID `json:"uuid"`
-	Name     string      `json:"name"`
-	FullName string      `json:"full_name,omitempty"`
-	Admin    bool        `json:"admin"`
-	Active   bool        `json:"active"`
-	Created  time.Time   `json:"created_at"`
-	Password string      `json:"password,omitempty"` // when it was made up
+	UUID          collfs.UUID `json:"uuid"`
+	Name          string      `json:"name"`
+	FullName      string      `json:"full_name,omitempty"`
+	FullNameBytes []byte      `json:"full_name_base64,omitempty"`
+	Admin         bool        `json:"admin"`
+	Active        bool        `json:"active"`
+	Created       time.Time   `json:"created_at"`
+	Password      string      `json:"password,omitempty"` // when it was made up
 }
 
 func infoOf(u collfs.User) userInfo {
@@ -56,8 +57,9 @@ Examples:
 }
 
 type userArgs struct {
-	Name, FullName, Password string
-	Admin, Active            bool
+	Name, FullName, Password     string
+	FullNameBytes, PasswordBytes []byte `json:",omitempty"`
+	Admin, Active                bool
 }
 
 func (c *userAddCmd) Run(ctx context.Context, root *cli) error {

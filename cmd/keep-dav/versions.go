@@ -80,8 +80,9 @@ func (c *versionsRestoreCmd) Help() string {
 }
 
 type restoreArgs struct {
-	As, Name, NewName string
-	Version           int
+	As, Name, NewName       string
+	NameBytes, NewNameBytes []byte `json:",omitempty"`
+	Version                 int
 }
 
 func (c *versionsRestoreCmd) Run(ctx context.Context, root *cli) error {

@@ -28,8 +28,10 @@ type Problem struct {
 	Collection collfs.UUID `json:"collection,omitempty"`
 	Version    int         `json:"version,omitempty"` // 0: the present state
 	Path       string      `json:"path,omitempty"`
+	PathBytes  []byte      `json:"path_base64,omitempty"` // set where JSON is made of it, if Path is not UTF-8; so is TextBytes
 	Block      string      `json:"block,omitempty"`
 	Text       string      `json:"text"`
+	TextBytes  []byte      `json:"text_base64,omitempty"`
 	Repaired   bool        `json:"repaired,omitempty"`
 }
 
