@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"keepdav/collfs"
 	"keepdav/davfs"
@@ -162,7 +163,7 @@ func (ex *exporter) file(ctx context.Context, root *os.Root, j exportJob) error 
 		same := old.Mode().IsRegular() && old.Size() == j.info.Size && old.ModTime().Equal(j.info.ModTime)
 		if isLink && old.Mode().Type() == fs.ModeSymlink {
 			if was, err := root.Readlink(j.target); err == nil && was == link {
-				same = true
+				same = j.info.ModTime.IsZero() || old.ModTime().Equal(j.info.ModTime)
 			}
 		}
 		if same {
@@ -177,6 +178,9 @@ func (ex *exporter) file(ctx context.Context, root *os.Root, j exportJob) error 
 		if err := root.Symlink(link, j.target); err != nil {
 			return err
 		}
+		if err := setLinkTime(root, j.target, j.info.ModTime); err != nil {
+			return err
+		}
 		ex.count(func(r *copyResult) { r.Links++ })
 		return nil
 	}
@@ -189,6 +193,27 @@ func (ex *exporter) file(ctx context.Context, root *os.Root, j exportJob) error 
 		return err
 	}
 	ex.count(func(r *copyResult) { r.Files++; r.Bytes += n })
+	return nil
+}
+
+// setLinkTime sets the time of a symbolic link itself, which os.Root has no way to.
+func setLinkTime(root *os.Root, name string, at time.Time) error {
+	if at.IsZero() {
+		return nil
+	}
+	dir, err := root.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	ts, err := unix.TimeToTimespec(at)
+	if err != nil {
+		return err
+	}
+	err = unix.UtimesNanoAt(int(dir.Fd()), filepath.Base(name), []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil {
+		return &fs.PathError{Op: "utimensat", Path: name, Err: err}
+	}
 	return nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 )
 
 // runMain makes the test binary behave as keep-dav.
@@ -271,7 +272,12 @@ func makeFiles(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Symlink("dir/b", filepath.Join(dir, "link")); err != nil {
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink("dir/b", link); err != nil {
+		t.Fatal(err)
+	}
+	at := unix.Timespec{Sec: 1577934245, Nsec: 678}
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, link, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -293,7 +299,7 @@ func sameFiles(t *testing.T, want, got string) {
 			switch {
 			case d.Type() == os.ModeSymlink:
 				to, _ := os.Readlink(p)
-				line = rel + " -> " + to
+				line = rel + " -> " + to + " " + info.ModTime().UTC().Format(time.RFC3339Nano)
 			case d.IsDir():
 				line = rel + "/"
 			default:
