@@ -503,6 +503,12 @@ func TestDirectoryAsZip(t *testing.T) {
 	if r.StatusCode != 200 || r.Header.Get("Content-Disposition") != "attachment; filename=d.zip" {
 		t.Fatalf("GET ?zip = %d, %q", r.StatusCode, r.Header.Get("Content-Disposition"))
 	}
+	head := s.do(t, "HEAD", "/home/d/?zip", "")
+	for _, name := range []string{"Content-Type", "Content-Disposition", "Cache-Control"} {
+		if got, want := head.Header.Get(name), r.Header.Get(name); head.StatusCode != 200 || got != want {
+			t.Errorf("HEAD ?zip = %d, %s %q; want what GET has, %q", head.StatusCode, name, got, want)
+		}
+	}
 	z, err := zip.NewReader(strings.NewReader(r.body), int64(len(r.body)))
 	if err != nil {
 		t.Fatal(err)

@@ -42,6 +42,7 @@ func archive(w http.ResponseWriter, r *http.Request, v View) error {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("X-Content-Type-Options", "nosniff")
 	if r.Method == http.MethodHead {
+		w.WriteHeader(http.StatusOK)
 		return nil
 	}
 	z := zip.NewWriter(w)

@@ -178,7 +178,8 @@ func (q *request) getDir() error {
 	if !q.path.Slash {
 		hd.Set("Content-Location", Href(q.h.conf.Prefix, q.path.Name, true))
 	}
-	if q.r.Method == http.MethodHead {
+	// A query may ask the lister for something else than a page.
+	if q.r.Method == http.MethodHead && (q.h.conf.Lister == nil || q.r.URL.RawQuery == "") {
 		hd.Set("Content-Type", "text/html; charset=utf-8")
 		if !info.ModTime.IsZero() {
 			hd.Set("Last-Modified", info.ModTime.UTC().Format(http.TimeFormat))
