@@ -22,6 +22,7 @@ import (
 	"keepdav/davfs"
 	"keepdav/web/auth"
 	"keepdav/web/dav"
+	"keepdav/web/listen"
 )
 
 // Config is what a Handler is made of. Auth and Site must be set.
@@ -321,7 +322,7 @@ func (h *Handler) client(r *http.Request) (netip.Addr, bool) {
 	if len(h.conf.Proxies) == 0 || !h.isProxy(addr) {
 		return addr, secure
 	}
-	secure = strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
+	secure = listen.ForwardedTLS(r.Header)
 	// The last address that isn't one of our proxies is the one we can believe.
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- {

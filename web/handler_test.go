@@ -281,6 +281,29 @@ func TestAddressesThatProxiesGive(t *testing.T) {
 	}
 }
 
+func TestSchemesThatProxiesGive(t *testing.T) {
+	h := NewHandler(Config{Proxies: everyProxy})
+	for _, c := range []struct {
+		values []string
+		secure bool
+	}{
+		{nil, false},
+		{[]string{"https"}, true},
+		{[]string{"http", "HTTPS"}, true},
+		{[]string{"http, https"}, true},
+		{[]string{"https, http"}, false}, // the first is the word of somebody else
+		{[]string{"https", "http"}, false},
+		{[]string{"https,"}, false},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = "127.0.0.1:1234"
+		r.Header["X-Forwarded-Proto"] = c.values
+		if _, secure := h.client(r); secure != c.secure {
+			t.Errorf("X-Forwarded-Proto %q: secure %v; want %v", c.values, secure, c.secure)
+		}
+	}
+}
+
 func TestForwardedHeadersOfStrangersAreIgnored(t *testing.T) {
 	h := NewHandler(Config{Proxies: everyProxy})
 	r := httptest.NewRequest("GET", "/", nil)

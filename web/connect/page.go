@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"strings"
+
+	"keepdav/web/listen"
 )
 
 //go:embed page.html
@@ -26,7 +28,7 @@ func Page(ca string, plain bool) http.Handler {
 		}
 		host := cleanHost(r.Host)
 		t := Target{HTTPS: "https://" + host + "/"}
-		secure := r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
+		secure := r.TLS != nil || listen.ForwardedTLS(r.Header)
 		if plain && !secure {
 			t.HTTP = "http://" + host + "/"
 		}
