@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"keepdav/collfs"
+	"keepdav/web/listen"
 )
 
 // Accounts is where users, password hashes and tokens are kept.
@@ -126,7 +127,7 @@ func (a *Authenticator) Check(ctx context.Context, header string, addr netip.Add
 	if !ok {
 		return collfs.User{}, ErrDenied
 	}
-	cred.addr = addrKey(addr)
+	cred.addr = listen.Source(addr).String()
 	if c == nil {
 		if err := a.mayTry(cred); err != nil {
 			return collfs.User{}, err

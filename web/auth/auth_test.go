@@ -240,12 +240,13 @@ func TestGuessesAtOnceAreLimitedToo(t *testing.T) {
 }
 
 func TestAddressesOfOneIPv6NetworkCountAsOne(t *testing.T) {
-	a, b := addrKey(netip.MustParseAddr("2001:db8::1")), addrKey(netip.MustParseAddr("2001:db8::ffff:1"))
-	if a != b {
-		t.Errorf("addrKey: %q and %q; want one key", a, b)
-	}
-	if got := addrKey(netip.MustParseAddr("::ffff:192.0.2.1")); got != "192.0.2.1" {
-		t.Errorf("addrKey of a mapped address = %q; want 192.0.2.1", got)
+	a := New(newFake(t), 0)
+	for i := range addrBurst + 1 {
+		addr := netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 15: byte(i)})
+		_, err := a.Check(t.Context(), basic("ann", fmt.Sprint("guess ", i)), addr)
+		if _, many := errors.AsType[*TooManyError](err); many != (i == addrBurst) {
+			t.Fatalf("guess %d, from %v: %v", i, addr, err)
+		}
 	}
 }
 

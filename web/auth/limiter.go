@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"net/netip"
 	"sync"
 	"time"
 )
@@ -70,16 +69,4 @@ func (l *limiter) dropLocked(now time.Time) {
 	if len(l.full) >= l.maximum {
 		clear(l.full)
 	}
-}
-
-// addrKey is what addresses are counted by: whoever has one IPv6 address has
-// all of its /64.
-func addrKey(a netip.Addr) string {
-	a = a.Unmap()
-	if a.Is6() {
-		if p, err := a.WithZone("").Prefix(64); err == nil {
-			return p.String()
-		}
-	}
-	return a.String()
 }

@@ -129,7 +129,7 @@ func (s *Splitter) admit(c net.Conn) (*conn, bool) {
 	if !ok {
 		return nil, false
 	}
-	addr := source(remote(c))
+	addr := Source(remote(c))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.perAddr[addr] >= s.limits.PerAddress && !addr.IsLoopback() {
@@ -198,19 +198,6 @@ func remote(c net.Conn) netip.Addr {
 		return a.AddrPort().Addr().Unmap()
 	}
 	return netip.Addr{}
-}
-
-// source is what connections are counted by: whoever has one IPv6 address has
-// all of its /64.
-func source(a netip.Addr) netip.Addr {
-	if !a.Is6() || a.IsLoopback() {
-		return a
-	}
-	p, err := a.WithZone("").Prefix(64)
-	if err != nil {
-		return a
-	}
-	return p.Addr()
 }
 
 // A conn is a TCP connection that is counted until it is closed. It has all

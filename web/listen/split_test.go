@@ -275,9 +275,10 @@ func TestAddressesOfOneIPv6NetworkShareTheirConnections(t *testing.T) {
 		{"2001:db8::1", "2001:db8:0:1::1", false},
 		{"fe80::1%eth0", "fe80::2%eth0", true},
 		{"192.0.2.1", "192.0.2.2", false},
+		{"192.0.2.1", "::ffff:192.0.2.1", true},
 		{"::1", "::2", false},
 	} {
-		if got := source(netip.MustParseAddr(c.a)) == source(netip.MustParseAddr(c.b)); got != c.same {
+		if got := Source(netip.MustParseAddr(c.a)) == Source(netip.MustParseAddr(c.b)); got != c.same {
 			t.Errorf("%s and %s are counted as one: %v; want %v", c.a, c.b, got, c.same)
 		}
 	}
