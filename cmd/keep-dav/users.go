@@ -193,7 +193,10 @@ func setActive(ctx context.Context, s *store, a userArgs, _ func(progress)) (use
 	}
 	defer s.accountsChanged()
 	u.Active = a.Active
-	return infoOf(u), s.sql.SetActive(ctx, u.UUID, a.Active)
+	if err := s.sql.SetActive(ctx, u.UUID, a.Active); err != nil {
+		return userInfo{}, fmt.Errorf("user %q: %w", a.Name, err)
+	}
+	return infoOf(u), nil
 }
 
 type userRemoveCmd struct {
@@ -214,7 +217,10 @@ func removeUser(ctx context.Context, s *store, a userArgs, _ func(progress)) (us
 		return userInfo{}, err
 	}
 	defer s.accountsChanged()
-	return infoOf(u), s.sql.DeleteUser(ctx, u.UUID)
+	if err := s.sql.DeleteUser(ctx, u.UUID); err != nil {
+		return userInfo{}, fmt.Errorf("user %q: %w", a.Name, err)
+	}
+	return infoOf(u), nil
 }
 
 // newPassword asks for a password, twice on a terminal, or makes one up.

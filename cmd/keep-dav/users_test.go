@@ -70,3 +70,19 @@ func TestInterruptEndsTheQuestionForAPassword(t *testing.T) {
 		t.Errorf("the terminal is %v (%v), and was %v; want it as it was", after, err, before)
 	}
 }
+
+func TestTheLastAdministratorStays(t *testing.T) {
+	r := newRig(t)
+	do1[userInfo](t, r, "user.add", userArgs{Name: "ann", Password: "pw"})
+	do1[userInfo](t, r, "user.active", userArgs{Name: "ann", Active: false})
+	do1[userInfo](t, r, "user.add", userArgs{Name: "eve", Password: "pw", Admin: true})
+	do1[userInfo](t, r, "user.active", userArgs{Name: adminName, Active: false})
+	for _, op := range []string{"user.active", "user.remove"} {
+		_, err := call[userInfo](t.Context(), r.cli, op, userArgs{Name: "eve"})
+		if want := `user "eve": there is no other active administrator`; err == nil || err.Error() != want {
+			t.Errorf("%s of the last administrator: %v; want %s", op, err, want)
+		}
+	}
+	do1[userInfo](t, r, "user.active", userArgs{Name: adminName, Active: true})
+	do1[userInfo](t, r, "user.remove", userArgs{Name: "eve"})
+}

@@ -54,9 +54,27 @@ func (s *Store) writeNames(ctx context.Context, fn func(w *writer) error) error 
 	return err
 }
 
+// ErrLastAdmin says that nobody would be left who may do everything.
+var ErrLastAdmin = errors.New("there is no other active administrator")
+
+// othersAdmin fails when the user is the only active administrator.
+func (w *writer) othersAdmin(id collfs.UUID) error {
+	var is, others int
+	err := w.row(`SELECT count(*) FILTER (WHERE uuid = ?1), count(*) FILTER (WHERE uuid <> ?1) FROM user WHERE admin AND active`, id).Scan(&is, &others)
+	if err == nil && is > 0 && others == 0 {
+		err = ErrLastAdmin
+	}
+	return err
+}
+
 // updateUser changes a column of a user.
 func (s *Store) updateUser(ctx context.Context, id collfs.UUID, column string, value any) error {
 	return s.writeNames(ctx, func(w *writer) error {
+		if value == false { // of admin or active
+			if err := w.othersAdmin(id); err != nil {
+				return err
+			}
+		}
 		n, err := w.exec(`UPDATE user SET `+column+` = ? WHERE uuid = ?`, value, id)
 		if err == nil && n == 0 {
 			err = fmt.Errorf("user %s: %w", id, fs.ErrNotExist)
@@ -70,18 +88,20 @@ func (s *Store) SetPassword(ctx context.Context, id collfs.UUID, hash string) er
 	return s.updateUser(ctx, id, "password", hash)
 }
 
-// SetActive says whether a user may log in.
+// SetActive says whether a user may log in. The last active administrator stays
+// so: ErrLastAdmin.
 func (s *Store) SetActive(ctx context.Context, id collfs.UUID, active bool) error {
 	return s.updateUser(ctx, id, "active", active)
 }
 
-// SetAdmin says whether a user may do everything.
+// SetAdmin says whether a user may do everything. The last active administrator
+// stays so: ErrLastAdmin.
 func (s *Store) SetAdmin(ctx context.Context, id collfs.UUID, admin bool) error {
 	return s.updateUser(ctx, id, "admin", admin)
 }
 
 // DeleteUser deletes a user with tokens and shares. One who owns anything, be
-// it in the trash, is collfs.ErrNotEmpty.
+// it in the trash, is collfs.ErrNotEmpty, the last active administrator ErrLastAdmin.
 func (s *Store) DeleteUser(ctx context.Context, id collfs.UUID) error {
 	s.recordMu.Lock() // nothing is put into the home meanwhile
 	defer s.recordMu.Unlock()
@@ -89,12 +109,15 @@ func (s *Store) DeleteUser(ctx context.Context, id collfs.UUID) error {
 		return err
 	}
 	return s.writeNames(ctx, func(w *writer) error {
+		if err := w.othersAdmin(id); err != nil {
+			return err
+		}
 		var owned int
 		if err := w.row(`SELECT count(*) FROM record WHERE owner = ?`, id).Scan(&owned); err != nil {
 			return err
 		}
 		if owned > 0 {
-			return fmt.Errorf("user %s owns %d collections and projects, in the trash or not: %w", id, owned, collfs.ErrNotEmpty)
+			return fmt.Errorf("owner of %d collections and projects, in the trash or not: %w", owned, collfs.ErrNotEmpty)
 		}
 		n, err := w.exec(`DELETE FROM user WHERE uuid = ?`, id)
 		if err == nil && n == 0 {
