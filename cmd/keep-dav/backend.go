@@ -33,7 +33,11 @@ func op[A, R any](f func(ctx context.Context, s *store, args A, tell func(progre
 		if err := unmarshalExact(raw, &args); err != nil {
 			return nil, fmt.Errorf("arguments: %w", err)
 		}
-		return f(ctx, s, args, tell)
+		result, err := f(ctx, s, args, tell)
+		if err != nil {
+			return nil, inWords(err)
+		}
+		return result, nil
 	}
 }
 

@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -20,6 +22,40 @@ func show(root *cli, result any, text func(io.Writer)) error {
 	}
 	text(os.Stdout)
 	return nil
+}
+
+// conditions are errors of package fs whose text speaks of files, while what is
+// in the way here may be a user, a project or a lock.
+var conditions = []struct {
+	err  error
+	text string
+}{
+	{fs.ErrExist, "exists already"},
+	{fs.ErrNotExist, "does not exist"},
+}
+
+// A wordedError is an error with a text for people.
+type wordedError struct {
+	error
+	text string
+}
+
+func (e *wordedError) Error() string { return e.text }
+func (e *wordedError) Unwrap() error { return e.error }
+
+// inWords is err with a text that is true of whatever it is about.
+func inWords(err error) error {
+	for _, c := range conditions {
+		about, ok := strings.CutSuffix(err.Error(), ": "+c.err.Error())
+		if !ok || !errors.Is(err, c.err) {
+			continue
+		}
+		if p, ok := err.(*fs.PathError); ok { // the operation is ours, not that of the caller
+			about = p.Path
+		}
+		return &wordedError{err, about + " " + c.text}
+	}
+	return err
 }
 
 // A table lines up columns.

@@ -225,7 +225,7 @@ func (s *store) siteOf(ctx context.Context, name string) (davfs.FileSystem, erro
 func (s *store) userByName(ctx context.Context, name string) (collfs.User, error) {
 	u, err := s.sql.UserByName(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return u, fmt.Errorf("there is no user %q: %w", name, fs.ErrNotExist)
+		return u, fmt.Errorf("user %q: %w", name, fs.ErrNotExist)
 	}
 	return u, err
 }

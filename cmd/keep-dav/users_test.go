@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strconv"
@@ -85,4 +87,24 @@ func TestTheLastAdministratorStays(t *testing.T) {
 	}
 	do1[userInfo](t, r, "user.active", userArgs{Name: adminName, Active: true})
 	do1[userInfo](t, r, "user.remove", userArgs{Name: "eve"})
+}
+
+func TestErrorsSpeakOfWhatTheCommandIsAbout(t *testing.T) {
+	r := newRigStopped(t)
+	stop := r.serve(t)
+	check := func(name string, args any, is error, want string) {
+		t.Helper()
+		_, err := call[none](t.Context(), r.cli, name, args)
+		if !errors.Is(err, is) || err.Error() != want {
+			t.Errorf("%s: %v; want %s", name, err, want)
+		}
+	}
+	r.must(t, 201, "MKCOL", "/home/c", "")
+	for range 2 { // through the server, then without one
+		check("user.add", userArgs{Name: adminName, Password: "pw"}, fs.ErrExist, `user "admin" exists already`)
+		check("user.passwd", userArgs{Name: "nobody", Password: "pw"}, fs.ErrNotExist, `user "nobody" does not exist`)
+		check("project.create", siteArgs{As: adminName, Name: "/home/c"}, fs.ErrExist, `"c" exists already`)
+		check("ls", siteArgs{As: adminName, Name: "/home/x"}, fs.ErrNotExist, "/home/x does not exist")
+		stop()
+	}
 }
