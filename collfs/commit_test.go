@@ -17,6 +17,7 @@ import (
 
 	"keepdav/collfs"
 	"keepdav/collfs/memcatalog"
+	"keepdav/keepio"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -142,6 +143,62 @@ func TestLostReplyIsNotCommittedTwice(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A durable commit whose record is there, though the reply was lost, isn't known
+// to be on disk until a later one says so.
+func TestLostReplyOfADurableCommitIsNotTakenForDurable(t *testing.T) {
+	e := newEnv(t)
+	c := e.open(e.fs(), e.catalog.Create(e.home, "c"))
+	var txs []collfs.Tx
+	e.catalog.Fault = func(_ context.Context, tx collfs.Tx) memcatalog.Outcome {
+		if txs = append(txs, tx); len(txs) == 1 {
+			return memcatalog.Outcome{Err: collfs.ErrUnknownOutcome, Done: true}
+		}
+		return memcatalog.Outcome{}
+	}
+	put(t, c, "a", "1")
+	commit(t, c)
+	if len(txs) != 2 || !txs[1].Durable || len(txs[1].Changes) > 0 {
+		t.Errorf("the catalog was asked for %+v; want a barrier after the lost reply", txs)
+	}
+}
+
+func TestFailedDurableCommitForgetsNoBlockOfOnesBefore(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	spool := &syncedSpool{faultySpool: &faultySpool{Spool: e.spool}}
+	c := e.open(e.fs(func(cfg *collfs.Config) { cfg.Spool = spool }), e.catalog.Create(e.home, "c"))
+	put(t, c, "a", "1")
+	if err := c.Commit(ctx, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Mkdir("d", collfs.Attr{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	spool.failSync.Store(true)
+	if err := c.Commit(ctx, true); !errors.Is(err, errInjected) {
+		t.Fatalf("Commit() = %v", err)
+	}
+	spool.failSync.Store(false)
+	commit(t, c)
+	if spool.blocks != 1 {
+		t.Errorf("the durable commit after a failed one has synced %d blocks; want that of the commit before both", spool.blocks)
+	}
+}
+
+// syncedSpool counts the blocks that were synced well. It is for one commit at a time.
+type syncedSpool struct {
+	*faultySpool
+	blocks int
+}
+
+func (s *syncedSpool) Sync(ctx context.Context, blocks []*keepio.Block) error {
+	err := s.faultySpool.Sync(ctx, blocks)
+	if err == nil {
+		s.blocks += len(blocks)
+	}
+	return err
 }
 
 func TestStaleCommitMergesAndTellsOfConflicts(t *testing.T) {
