@@ -392,6 +392,51 @@ func TestAFileWhoseSyncFailedIsNeverSyncedAgain(t *testing.T) {
 	}
 }
 
+// named is a file system that remembers which names in a directory are durable.
+type named struct {
+	osFiles
+	mu    sync.Mutex // guards names
+	names map[string]bool
+}
+
+func (n *named) syncDir(path string) error {
+	entries, err := os.ReadDir(path) // before the sync: what comes later may miss it
+	if err == nil {
+		err = n.osFiles.syncDir(path)
+	}
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.names = make(map[string]bool)
+	for _, e := range entries {
+		n.names[e.Name()] = true
+	}
+	return nil
+}
+
+func TestDurableRecordsAreInASegmentWithADurableName(t *testing.T) {
+	files := new(named)
+	l := open(t, Options{files: files}, 0)
+	seen := make(map[segmentID]bool)
+	for seq := uint64(10); seq <= 300; seq += 10 {
+		appendTo(t, l, seq)
+		if err := l.Sync(seq); err != nil {
+			t.Fatal(err)
+		}
+		seen[l.cur.segmentID] = true
+		files.mu.Lock()
+		if !files.names[l.cur.String()] {
+			t.Errorf("records up to %d are durable, but not the name of %s", seq, l.cur)
+		}
+		files.mu.Unlock()
+	}
+	if len(seen) < 3 {
+		t.Errorf("%d segments; want several", len(seen))
+	}
+}
+
 func TestAppendDoesNotSyncAfterRelieve(t *testing.T) {
 	fl := &flaky{t: t, condemned: map[string]bool{}}
 	l := open(t, Options{SegmentSize: 1 << 16, files: fl}, 0)
