@@ -2,8 +2,10 @@ package maint
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -167,5 +169,66 @@ func TestADryRunCountsWhatIsOver(t *testing.T) {
 		if r, err := k.Collect(t.Context(), CollectOptions{DryRun: dry}); err != nil || r.Collections != 1 {
 			t.Errorf("Collect() = %+v, %v with dry run %v; want one collection", r, err, dry)
 		}
+	}
+}
+
+// garbage stores a block that nothing refers to but the reader it returns.
+func garbage(t *testing.T, k *Keeper) *collfs.Reader {
+	t.Helper()
+	c := openCollection(t, k)
+	put(t, c, "f", "bytes")
+	if err := k.Spool.StoreAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.OpenRead("f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Remove("f", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Commit(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestWhatAReaderHasOpenIsNoGarbage(t *testing.T) {
+	k := newKeeper(t, func(*Keeper) {})
+	r := garbage(t, k)
+	if got, err := k.Collect(t.Context(), CollectOptions{}); err != nil || got.Trashed != 0 {
+		t.Errorf("Collect() = %+v, %v; want nothing in the trash", got, err)
+	}
+	p := make([]byte, 5)
+	if _, err := r.ReadAt(t.Context(), p, 0); err != nil || string(p) != "bytes" {
+		t.Errorf("the file that was open reads %q, %v", p, err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := k.Collect(t.Context(), CollectOptions{}); err != nil || got.Trashed != 1 {
+		t.Errorf("Collect() after it was closed = %+v, %v; want its block in the trash", got, err)
+	}
+}
+
+func TestGarbageStaysForItsGrace(t *testing.T) {
+	k := newKeeper(t, func(*Keeper) {})
+	garbage(t, k).Close()
+	// Its file is old, as of data that was deleted long after it was written.
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(k.TrashDir), "blocks", "*", "*"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	old := time.Now().Add(-24 * time.Hour)
+	if err := os.Chtimes(files[0], old, old); err != nil {
+		t.Fatal(err)
+	}
+	for look := range 3 {
+		if got, err := k.Collect(t.Context(), CollectOptions{Grace: time.Hour}); err != nil || got.Unreferenced != 1 || got.Trashed != 0 {
+			t.Errorf("look %d: Collect() = %+v, %v; want a block that waits", look, got, err)
+		}
+	}
+	if got, err := k.Collect(t.Context(), CollectOptions{}); err != nil || got.Trashed != 1 {
+		t.Errorf("Collect() without grace = %+v, %v; want the block in the trash", got, err)
 	}
 }
