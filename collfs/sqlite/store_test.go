@@ -171,3 +171,39 @@ func TestNothingIsCalledDurableAfterAFailedSyncOfTheDatabase(t *testing.T) {
 		t.Errorf("Record = %+v, %v after a restart", rec, err)
 	}
 }
+
+func TestDurableCommitsAreOnDiskWhenTheyReturn(t *testing.T) {
+	s := openStore(t, Config{ApplyDelay: time.Hour})
+	s.Start()
+	id := newCollection(t, s, newUser(t, s, "ann", false), "data")
+	lazy := func(rev int64) {
+		t.Helper()
+		if _, err := s.Commit(t.Context(), collfs.Tx{Changes: []collfs.Change{{Collection: id, Base: rev, Ops: mkdir(fmt.Sprint("d", rev))}}}); err != nil {
+			t.Fatal(err)
+		}
+		if s.journal.Durable() == s.journal.Last() {
+			t.Fatal("a commit that is not durable was synced: the test proves nothing")
+		}
+	}
+	for what, tx := range map[string]func(rev int64) collfs.Tx{
+		"a change": func(rev int64) collfs.Tx {
+			return collfs.Tx{Durable: true, Changes: []collfs.Change{{Collection: id, Base: rev, Ops: mkdir(fmt.Sprint("d", rev))}}}
+		},
+		"a record": func(rev int64) collfs.Tx {
+			return collfs.Tx{Durable: true, Records: []collfs.RecordOp{{Kind: collfs.Update, UUID: id, Desc: fmt.Sprint(rev)}}}
+		},
+		"a barrier": func(int64) collfs.Tx { return collfs.Tx{Durable: true} },
+	} {
+		rec, err := s.Record(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lazy(rec.Revision)
+		if _, err := s.Commit(t.Context(), tx(rec.Revision+1)); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if durable, last := s.journal.Durable(), s.journal.Last(); durable != last {
+			t.Errorf("after %s the journal is durable up to record %d; want %d", what, durable, last)
+		}
+	}
+}
