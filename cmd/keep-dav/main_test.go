@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -659,13 +660,7 @@ func (o *transcript) wait(text string) {
 // process starts keep-dav as a process of its own and waits until it serves.
 func process(t *testing.T, dir string) (cmd *exec.Cmd, url string, output *transcript) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	cmd = exec.Command(os.Args[0], "serve", "--store", dir, "--listen", addr)
+	cmd = exec.Command(os.Args[0], "serve", "--store", dir, "--listen", "127.0.0.1:0")
 	cmd.Env = append(os.Environ(), runMain+"=1", "KEEPDAV_ADMIN_PASSWORD="+testPassword)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	output = new(transcript)
@@ -683,10 +678,11 @@ func process(t *testing.T, dir string) (cmd *exec.Cmd, url string, output *trans
 		cmd.Wait()
 	})
 	line, err := bufio.NewReader(out).ReadString('\n') // it greets when it serves
-	if err != nil || !strings.Contains(line, addr) {
+	url = regexp.MustCompile(`http://127\.0\.0\.1:[0-9]+/`).FindString(line)
+	if err != nil || url == "" {
 		t.Fatalf("it says %q, %v", line, err)
 	}
-	return cmd, "http://" + addr + "/", output
+	return cmd, url, output
 }
 
 func TestSIGTERMFinishesRequestsAndLeavesCleanly(t *testing.T) {
