@@ -48,7 +48,7 @@ type SideFile struct {
 	Size    int64
 	ModTime time.Time
 	Content collfs.ContentID // identifies the data
-	Data    []byte           // not filled in listings
+	Data    []byte           // filled by GetSide only
 }
 
 // A SideStore keeps side files by the UUID of a collection or project and the
@@ -58,6 +58,8 @@ type SideStore interface {
 	PutSide(ctx context.Context, key collfs.UUID, f SideFile) error
 	// GetSide returns one; a missing one is fs.ErrNotExist.
 	GetSide(ctx context.Context, key collfs.UUID, p string) (SideFile, error)
+	// StatSide is GetSide without the data.
+	StatSide(ctx context.Context, key collfs.UUID, p string) (SideFile, error)
 	// ListSide returns those directly in dir ("" is the root), sorted by path.
 	ListSide(ctx context.Context, key collfs.UUID, dir string) ([]SideFile, error)
 	// HasSide reports whether there are any under a key.

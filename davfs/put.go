@@ -260,7 +260,9 @@ func (f *FS) toSide(p string, size int64) bool {
 }
 
 // sideUpload is a side file in the making. One that grows too large goes on as
-// an upload into the collection.
+// an upload into the collection, and so does one for which there is no room in
+// memory: to wait for room while having some could last for ever, and a client
+// that is refused may give up the file that the side file belongs to.
 type sideUpload struct {
 	fs     *FS
 	ctx    context.Context // of the request that it lives in
@@ -269,8 +271,9 @@ type sideUpload struct {
 	path   string
 	o      PutOptions
 	data   []byte
+	room   int // what sideRoom counts for data
 	err    error
-	large  Upload // what it has become
+	large  *upload // what it has become
 	closed bool
 }
 
@@ -286,7 +289,7 @@ func (u *sideUpload) Write(p []byte) (int, error) {
 		return u.large.Write(p)
 	case u.err == nil && u.o.Size >= 0 && int64(len(u.data)+len(p)) > u.o.Size:
 		u.err = errTooLong
-	case u.err == nil && len(u.data)+len(p) > maxSideFile:
+	case u.err == nil && !u.makeRoom(len(p)):
 		u.err = u.grow()
 		if u.err == nil {
 			return u.large.Write(p)
@@ -299,18 +302,42 @@ func (u *sideUpload) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// makeRoom makes data able to take n bytes more, if that may be.
+func (u *sideUpload) makeRoom(n int) bool {
+	need := len(u.data) + n
+	switch size := min(max(need, 2*cap(u.data)), maxSideFile); {
+	case need > maxSideFile:
+		return false
+	case need <= cap(u.data):
+		return true
+	case !u.fs.site.sideRoom.try(int64(size - u.room)):
+		return false
+	default:
+		u.room = size
+		u.data = append(make([]byte, 0, size), u.data...)
+		return true
+	}
+}
+
+// letGo gives back the memory of data.
+func (u *sideUpload) letGo() {
+	u.fs.site.sideRoom.give(int64(u.room))
+	u.data, u.room = nil, 0
+}
+
 // grow makes the upload one into the collection.
 func (u *sideUpload) grow() error {
 	large, err := u.fs.put(u.ctx, u.place, PutOptions{Size: maxSideFile + 1, ModTime: u.o.ModTime, Extra: u.o.Extra, Check: u.o.Check})
 	if err != nil {
 		return err
 	}
-	large.(*upload).o.Size = u.o.Size
 	if _, err := large.Write(u.data); err != nil {
 		large.Abort()
 		return err
 	}
-	u.large, u.data = large, nil
+	u.large = large.(*upload)
+	u.large.o.Size = u.o.Size
+	u.letGo()
 	return nil
 }
 
@@ -326,18 +353,35 @@ func (u *sideUpload) Commit(ctx context.Context) (Info, bool, error) {
 	if u.closed {
 		return Info{}, false, pathError("put", u.place.name, fs.ErrClosed)
 	}
-	if u.large != nil && u.err == nil {
-		u.closed = true
-		return u.large.Commit(ctx)
-	}
 	defer u.Abort()
 	i, created, err := u.commit(ctx)
 	return i, created, pathError("put", u.place.name, err)
 }
 
+// commitLarge links a file in the collection. It takes the place of a side file
+// of its name, which it would hide.
+func (u *sideUpload) commitLarge(ctx context.Context) (Info, bool, error) {
+	replaces := false
+	if _, err := u.fs.sideStat(ctx, u.key, u.path); err == nil && !u.large.spot.ok {
+		replaces = true
+		if _, _, err := u.fs.checkSide(ctx, u.key, u.path, u.large.o.Check); err != nil {
+			return Info{}, false, err
+		}
+		u.large.o.Check = nil
+	}
+	i, created, err := u.large.commit(ctx)
+	if err != nil || !replaces {
+		return i, created, err
+	}
+	return i, false, u.fs.site.conf.Side.RemoveSide(ctx, u.key, u.path)
+}
+
 func (u *sideUpload) commit(ctx context.Context) (Info, bool, error) {
 	if u.err != nil {
 		return Info{}, false, u.err
+	}
+	if u.large != nil {
+		return u.commitLarge(ctx)
 	}
 	if u.o.Size >= 0 && int64(len(u.data)) != u.o.Size {
 		return Info{}, false, fmt.Errorf("%w: %d of %d bytes", collfs.ErrShortBody, len(u.data), u.o.Size)
@@ -363,5 +407,6 @@ func (u *sideUpload) Abort() {
 	if u.large != nil {
 		u.large.Abort()
 	}
-	u.closed, u.data = true, nil
+	u.letGo()
+	u.closed = true
 }

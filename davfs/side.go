@@ -77,7 +77,7 @@ func (s *Site) hasTwin(ctx context.Context, key collfs.UUID, p string) (bool, er
 	if p == "" { // a root has its twin in the folder of its project
 		return false, nil
 	}
-	_, err := s.conf.Side.GetSide(ctx, key, appleTwin(p))
+	_, err := s.conf.Side.StatSide(ctx, key, appleTwin(p))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -138,19 +138,49 @@ func contentOf(data []byte) collfs.ContentID { return xxh3.Hash128(data).Bytes()
 
 // sideStat describes a side file; a missing one is fs.ErrNotExist.
 func (f *FS) sideStat(ctx context.Context, key collfs.UUID, p string) (Info, error) {
-	file, err := f.sideFile(ctx, key, p)
+	file, err := f.findSide(ctx, key, p)
 	return sideInfo(key, file), err
 }
 
 func (f *FS) openSide(ctx context.Context, key collfs.UUID, p string) (File, error) {
-	file, err := f.sideFile(ctx, key, p)
+	file, done, err := f.loadSide(ctx, key, p, asLarge)
 	if err != nil {
 		return nil, err
 	}
-	return newBytesFile(sideInfo(key, file), file.Data), nil
+	b := newBytesFile(sideInfo(key, file), file.Data)
+	b.done = done
+	return b, nil
 }
 
-func (f *FS) sideFile(ctx context.Context, key collfs.UUID, p string) (SideFile, error) {
+// loadSide returns a side file with its data, for which there is room in memory
+// until done is called. need is how much that takes, by the size of the file.
+func (f *FS) loadSide(ctx context.Context, key collfs.UUID, p string, need func(size int64) int64) (file SideFile, done func(), err error) {
+	for {
+		known, err := f.findSide(ctx, key, p)
+		if err != nil {
+			return SideFile{}, nil, err
+		}
+		n := need(known.Size)
+		if err := f.site.sideRoom.take(ctx, n); err != nil {
+			return SideFile{}, nil, err
+		}
+		done = sync.OnceFunc(func() { f.site.sideRoom.give(n) })
+		file, err = f.site.conf.Side.GetSide(ctx, key, p)
+		if err == nil && file.Size <= known.Size {
+			return file, done, nil
+		}
+		done()
+		if err != nil {
+			return SideFile{}, nil, err
+		}
+	}
+}
+
+// asLarge is what a file needs that is only read.
+func asLarge(size int64) int64 { return size }
+
+// findSide returns a side file without its data.
+func (f *FS) findSide(ctx context.Context, key collfs.UUID, p string) (SideFile, error) {
 	if _, base := splitPath(p); !isAppleLitter(base) {
 		return SideFile{}, fs.ErrNotExist
 	}
@@ -161,7 +191,7 @@ func (f *FS) sideFile(ctx context.Context, key collfs.UUID, p string) (SideFile,
 	if !has {
 		return SideFile{}, fs.ErrNotExist
 	}
-	return f.site.conf.Side.GetSide(ctx, key, p)
+	return f.site.conf.Side.StatSide(ctx, key, p)
 }
 
 // withSide adds the side files of a directory to a listing for an Apple client.
@@ -217,10 +247,11 @@ func (f *FS) removeSide(ctx context.Context, key collfs.UUID, p string, mayWrite
 
 // setSideAttr changes the time of a side file; other attributes it has none.
 func (f *FS) setSideAttr(ctx context.Context, key collfs.UUID, p string, mayWrite bool, c AttrChange) (Info, error) {
-	file, err := f.sideFile(ctx, key, p)
+	file, done, err := f.loadSide(ctx, key, p, asLarge)
 	if err != nil {
 		return Info{}, err
 	}
+	defer done()
 	if !mayWrite {
 		return Info{}, collfs.ErrReadOnly
 	}

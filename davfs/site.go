@@ -28,17 +28,18 @@ type Config struct {
 // A Site is what the users of one process share: the caches of names and
 // levels. Close it before the collfs.FS under it.
 type Site struct {
-	conf   Config
-	names  folderCache
-	access accessCache
-	sums   sumCache
-	side   sideIndex
-	shares shareCache
-	pdhs   pdhCache
-	space  spaceCache
-	large  chan struct{} // holds one for each large meta file in memory
-	finds  chan struct{} // holds one for each search for a content by its hash
-	stop   func()
+	conf     Config
+	names    folderCache
+	access   accessCache
+	sums     sumCache
+	side     sideIndex
+	sideRoom sideRoom
+	shares   shareCache
+	pdhs     pdhCache
+	space    spaceCache
+	large    chan struct{} // holds one for each large meta file in memory
+	finds    chan struct{} // holds one for each search for a content by its hash
+	stop     func()
 
 	mu    sync.Mutex // guards locks
 	locks map[collfs.UUID]*folderLock

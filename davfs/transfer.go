@@ -464,10 +464,11 @@ func (f *FS) copyMembers(ctx context.Context, src, dst, made collfs.UUID) error 
 
 // transferSide moves or copies a side file.
 func (f *FS) transferSide(ctx context.Context, t *transfer, key collfs.UUID, p string) (created bool, err error) {
-	file, err := f.sideFile(ctx, key, p)
+	file, done, err := f.loadSide(ctx, key, p, asLarge)
 	if err != nil {
 		return false, onSource{err}
 	}
+	defer done()
 	if t.move && !t.from.mayWrite() {
 		return false, onSource{collfs.ErrReadOnly}
 	}

@@ -94,10 +94,11 @@ func (w stageWriter) Write(p []byte) (int, error) { return w.stage.Write(w.ctx, 
 
 // writeSide changes a side file.
 func (f *FS) writeSide(ctx context.Context, p place, key collfs.UUID, inside string, off, n int64, body io.Reader, check Check) (Info, error) {
-	file, err := f.sideFile(ctx, key, inside)
+	file, done, err := f.loadSide(ctx, key, inside, func(size int64) int64 { return 2*size + min(max(off, 0)+n, maxSideFile) })
 	if err != nil {
 		return Info{}, err
 	}
+	defer done()
 	if !p.mayWrite() {
 		return Info{}, collfs.ErrReadOnly
 	}

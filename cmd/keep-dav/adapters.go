@@ -54,6 +54,11 @@ func (s sideStore) GetSide(ctx context.Context, key collfs.UUID, p string) (davf
 	return davfs.SideFile(f), err
 }
 
+func (s sideStore) StatSide(ctx context.Context, key collfs.UUID, p string) (davfs.SideFile, error) {
+	f, err := s.Store.StatSide(ctx, key, p)
+	return davfs.SideFile(f), err
+}
+
 func (s sideStore) ListSide(ctx context.Context, key collfs.UUID, dir string) ([]davfs.SideFile, error) {
 	rows, err := s.Store.ListSide(ctx, key, dir)
 	files := make([]davfs.SideFile, len(rows))

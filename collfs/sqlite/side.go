@@ -49,11 +49,21 @@ func scanSide(row scanner, rest ...any) (SideFile, error) {
 func (s *Store) GetSide(ctx context.Context, key collfs.UUID, path string) (SideFile, error) {
 	var data []byte
 	f, err := scanSide(s.readers.row(ctx, `SELECT path, modified, content, size, data FROM side WHERE collection = ? AND path = ?`, key, path), &data)
+	f.Data = data
+	return f, sideError(path, err)
+}
+
+// StatSide is GetSide without the data.
+func (s *Store) StatSide(ctx context.Context, key collfs.UUID, path string) (SideFile, error) {
+	f, err := scanSide(s.readers.row(ctx, `SELECT path, modified, content, size FROM side WHERE collection = ? AND path = ?`, key, path))
+	return f, sideError(path, err)
+}
+
+func sideError(path string, err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		err = fmt.Errorf("side file %q: %w", path, fs.ErrNotExist)
 	}
-	f.Data = data
-	return f, storageError(err)
+	return storageError(err)
 }
 
 // ListSide returns the side files directly in dir, sorted by path.

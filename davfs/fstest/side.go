@@ -54,6 +54,13 @@ func (s *SideStore) GetSide(ctx context.Context, key collfs.UUID, p string) (dav
 	return f, ctx.Err()
 }
 
+// StatSide implements davfs.SideStore.
+func (s *SideStore) StatSide(ctx context.Context, key collfs.UUID, p string) (davfs.SideFile, error) {
+	f, err := s.GetSide(ctx, key, p)
+	f.Data = nil
+	return f, err
+}
+
 // ListSide implements davfs.SideStore.
 func (s *SideStore) ListSide(ctx context.Context, key collfs.UUID, dir string) ([]davfs.SideFile, error) {
 	s.mu.Lock()
@@ -190,6 +197,13 @@ func sidePut(ctx context.Context, s davfs.SideStore) error {
 	f, err := s.GetSide(ctx, sideA, "d/._y")
 	if err != nil || string(f.Data) != "d/._y\x00data" || f.Size != 10 || !f.ModTime.Equal(time.Unix(1001, 5)) || f.Content != (collfs.ContentID{1, 1}) || f.Path != "d/._y" {
 		return fmt.Errorf("GetSide = %+v, %v; want what was put", f, err)
+	}
+	f.Data = nil
+	if i, err := s.StatSide(ctx, sideA, "d/._y"); err != nil || i.Data != nil || i.Path != f.Path || i.Size != f.Size || !i.ModTime.Equal(f.ModTime) || i.Content != f.Content {
+		return fmt.Errorf("StatSide = %+v, %v; want %+v", i, err, f)
+	}
+	if _, err := s.StatSide(ctx, sideA, "d"); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("StatSide of nothing: error %v; want fs.ErrNotExist", err)
 	}
 	if has, err := s.HasSide(ctx, sideB); err != nil || has {
 		return fmt.Errorf("HasSide of another key = %v, %v", has, err)
