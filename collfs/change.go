@@ -76,6 +76,10 @@ func (c *Collection) unlock() {
 func (c *Collection) addLocked(ch change) {
 	c.pending = append(c.pending, ch)
 	c.changes++
+	c.noteChangeLocked(ch)
+}
+
+func (c *Collection) noteChangeLocked(ch change) {
 	c.noteLocked(Notice{Path: ch.Path, Tree: ch.Kind == OpDelete || ch.Kind == OpRename || ch.Kind == OpCopy})
 	if ch.Kind == OpRename {
 		c.noteLocked(Notice{Path: ch.Src, Tree: true})

@@ -96,7 +96,7 @@ func handOverLocked(src *Collection, from string, dst *Collection, to string) {
 
 func (f *FS) transferWithin(ctx context.Context, c *Collection, from, to string, o TransferOptions) (created bool, err error) {
 	if len(o.Records) > 0 {
-		return false, fs.ErrInvalid
+		return f.transferWithRecords(ctx, c, from, to, o)
 	}
 	if o.Move {
 		created, err = c.Rename(from, to, o.CopyOptions)
@@ -107,6 +107,38 @@ func (f *FS) transferWithin(ctx context.Context, c *Collection, from, to string,
 		return false, err
 	}
 	return created, c.Commit(ctx, true)
+}
+
+// transferWithRecords is transferWithin in one transaction with changes of records.
+func (f *FS) transferWithRecords(ctx context.Context, c *Collection, from, to string, o TransferOptions) (created bool, err error) {
+	if err := checkPath(to); err != nil {
+		return false, pathError("transfer", to, err)
+	}
+	if within(to, from) || within(from, to) {
+		return false, pathError("transfer", to, ErrIntoItself)
+	}
+	t := &transfer{fs: f, all: []*Collection{c}}
+	t.build = func(tx *Tx) ([]part, error) {
+		n, err := c.sourceLocked(from, o)
+		if err != nil {
+			return nil, err
+		}
+		changes, isNew, err := c.receiveLocked(n, to, o)
+		if err != nil {
+			return nil, err
+		}
+		if o.Move {
+			changes = slices.DeleteFunc(changes, func(ch change) bool { return ch.Kind != OpDelete })
+			changes = append(changes, change{Op: Op{Kind: OpRename, Path: to, Src: from, Content: Content{ID: n.id}}})
+		}
+		created = isNew
+		tx.Records = o.Records
+		return []part{{c: c, changes: changes}}, nil
+	}
+	if err := t.run(ctx); err != nil {
+		return false, err
+	}
+	return created, nil
 }
 
 // Extract makes a new collection, called name, in a project, of what is at from
@@ -463,7 +495,7 @@ func (c *Collection) applyLocked(ch change, left bool) {
 		c.fs.cfg.Log.Error().Err(err).Str("collection", string(c.key.id)).Msg("a committed change did not apply")
 	}
 	c.changes++
-	c.noteLocked(Notice{Path: ch.Path, Tree: ch.Kind == OpDelete})
+	c.noteChangeLocked(ch)
 }
 
 // tookPlace reports whether tx, whose outcome isn't known, became a fact. It is

@@ -430,3 +430,71 @@ func TestHandleDoesNotWriteToWhatHasBecomeACollection(t *testing.T) {
 		t.Errorf("the new collection has %v; want %v", got, want)
 	}
 }
+
+// A move within a collection and a change of records are one transaction: both
+// or none of them is a fact.
+func TestMoveWithinACollectionWithRecords(t *testing.T) {
+	ctx := context.Background()
+	for _, fault := range []memcatalog.Outcome{{}, {Err: collfs.ErrUnknownOutcome, Done: true}, {Err: collfs.ErrUnknownOutcome}, {Err: errInjected}} {
+		e := newEnv(t)
+		f := e.fs()
+		a, b := twoCollections(t, e, f)
+		commit(t, a)
+		h, _, err := a.OpenFile("z", collfs.OpenOptions{Flags: os.O_RDWR})
+		if err != nil {
+			t.Fatal(err)
+		}
+		once := true
+		e.catalog.Fault = func(_ context.Context, tx collfs.Tx) memcatalog.Outcome {
+			if len(tx.Records) > 0 && once {
+				once = false
+				return fault
+			}
+			return memcatalog.Outcome{}
+		}
+		o := collfs.TransferOptions{
+			CopyOptions: collfs.CopyOptions{Replace: collfs.ReplaceAny}, Move: true,
+			Records: []collfs.RecordOp{{Kind: collfs.Trash, UUID: b.UUID()}},
+		}
+		if _, err := f.Transfer(ctx, a, "d", a, "d/e", o); !errors.Is(err, collfs.ErrIntoItself) {
+			t.Errorf("Transfer() into itself = %v", err)
+		}
+		created, err := f.Transfer(ctx, a, "z", a, "d/y", o)
+		want, place, failed := map[string]string{"d/": "", "d/x": "x", "d/y": "Z"}, "d/y", errors.Is(fault.Err, errInjected)
+		if failed {
+			want, place = map[string]string{"d/": "", "d/x": "x", "d/y": "y", "z": "Z"}, "z"
+		}
+		if failed != errors.Is(err, errInjected) || !failed && err != nil || created {
+			t.Fatalf("%v: Transfer() = %v, %v", fault, created, err)
+		}
+		if _, err := h.WriteAt(ctx, []byte("Z"), 0); err != nil {
+			t.Error(err)
+		}
+		if p, ok := h.Path(); !ok || p != place {
+			t.Errorf("%v: the handle is at %q, %v; want %q", fault, p, ok, place)
+		}
+		if err := h.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		if got := files(t, a); !reflect.DeepEqual(got, want) {
+			t.Errorf("%v: files = %v; want %v", fault, got, want)
+		}
+		if got := files(t, e.open(e.fs(), a.UUID())); !reflect.DeepEqual(got, want) {
+			t.Errorf("%v: committed files = %v; want %v", fault, got, want)
+		}
+		if rec, err := a.Record(ctx); err != nil || rec.Files != int64(len(want)-1) {
+			t.Errorf("%v: %d files, %v; want %d", fault, rec.Files, err, len(want)-1)
+		}
+		if rec, err := e.catalog.Record(ctx, b.UUID()); err != nil || rec.TrashAt.IsZero() == !failed {
+			t.Errorf("%v: trash time %v, %v", fault, rec.TrashAt, err)
+		}
+		o.Move, o.Records = false, []collfs.RecordOp{{Kind: collfs.Update, UUID: a.UUID(), Desc: "new"}}
+		if created, err := f.Transfer(ctx, a, "d/x", a, "copy", o); err != nil || !created {
+			t.Errorf("%v: copy = %v, %v", fault, created, err)
+		}
+		want["copy"] = "x"
+		if got := files(t, e.open(e.fs(), a.UUID())); !reflect.DeepEqual(got, want) {
+			t.Errorf("%v: files after a copy = %v; want %v", fault, got, want)
+		}
+	}
+}

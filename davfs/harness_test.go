@@ -47,6 +47,7 @@ type rig struct {
 	admin   collfs.User
 	change  []func(*davfs.Config)
 	fault   atomic.Pointer[error] // what commits in memory fail with
+	faulty  func(collfs.Tx) bool  // which; nil: all
 	*davfs.FS
 }
 
@@ -65,8 +66,8 @@ func (r *rig) useMemory() {
 	var home collfs.UUID
 	r.mem, home = memcatalog.New()
 	r.catalog = r.mem
-	r.mem.Fault = func(context.Context, collfs.Tx) (o memcatalog.Outcome) {
-		if err := r.fault.Load(); err != nil {
+	r.mem.Fault = func(_ context.Context, tx collfs.Tx) (o memcatalog.Outcome) {
+		if err := r.fault.Load(); err != nil && (r.faulty == nil || r.faulty(tx)) {
 			o.Err = *err
 		}
 		return o

@@ -289,6 +289,63 @@ func TestMoveOverARecordTrashesIt(t *testing.T) {
 	}
 }
 
+// A move that puts a record in the trash and fails at that moves nothing.
+func TestFileMovedOverARecordIsOneStep(t *testing.T) {
+	r := newRig(t)
+	r.inMemory()
+	r.mkdir("/home/a", "/home/c")
+	r.put("/home/a/f", "from a collection")
+	r.put("/home/loose", "loose")
+	r.put("/home/c/g", "replaced")
+	old := r.entry(r.admin.UUID, "c").Collection.UUID
+	full := errors.New("no room")
+	r.faulty = func(tx collfs.Tx) bool {
+		return slices.ContainsFunc(tx.Records, func(op collfs.RecordOp) bool { return op.Kind == collfs.Trash })
+	}
+	over := davfs.CopyOptions{Overwrite: true}
+	for _, src := range []string{"/home/a/f", "/home/loose"} {
+		was, err := getFile(r.ctx, r.FS, src)
+		r.must(err)
+		r.fault.Store(&full)
+		_, err = r.Move(r.ctx, src, "/home/c", over)
+		wantErr(t, "move of "+src, err, full)
+		_, err = r.Copy(r.ctx, src, "/home/c", over)
+		wantErr(t, "copy of "+src, err, full)
+		r.fault.Store(nil)
+		r.want(src, was)
+		r.want("/home/c/g", "replaced")
+		r.wantGone("/home/Loose files/c")
+		for _, do := range []func(context.Context, string, string, davfs.CopyOptions) (bool, error){r.Copy, r.Move} {
+			if created, err := do(r.ctx, src, "/home/c", over); err != nil || created {
+				t.Errorf("%s over a collection = created %v, %v; want it replaced", src, created, err)
+			}
+			r.want("/home/c", was)
+			if rec, err := r.catalog.Record(r.ctx, old); err != nil || rec.TrashAt.IsZero() {
+				t.Errorf("the replaced collection's record = %+v, %v; want it in the trash", rec, err)
+			}
+			r.must(r.Remove(r.ctx, "/home/c", nil))
+			r.mkdir("/home/c")
+			r.put("/home/c/g", "replaced")
+			old = r.entry(r.admin.UUID, "c").Collection.UUID
+		}
+		r.wantGone(src)
+		r.reopen()
+		r.wantGone(src)
+	}
+}
+
+// The collection that the file would be kept in cannot make way for it.
+func TestFileMovedOverTheLooseFilesIsRefused(t *testing.T) {
+	r := newRig(t)
+	r.mkdir("/home/a")
+	r.put("/home/a/f", "f")
+	r.put("/home/loose", "loose")
+	_, err := r.Move(r.ctx, "/home/a/f", "/home/Loose files", davfs.CopyOptions{Overwrite: true})
+	wantErr(t, "move over the collection of loose files", err, collfs.ErrIntoItself)
+	r.want("/home/a/f", "f")
+	r.want("/home/loose", "loose")
+}
+
 func TestDirectoryMovedIntoAProjectBecomesACollection(t *testing.T) {
 	r := newRig(t)
 	p := r.project(r.admin.UUID, "p")

@@ -132,14 +132,13 @@ func (f *FS) transferPath(ctx context.Context, t *transfer, s *spot) (created bo
 		return false, err
 	}
 	defer d.close()
-	if created, err = f.link(ctx, t, s, &d, check); err != nil {
-		return false, err
+	if over {
+		created, err = f.linkOver(ctx, t, s, &d)
+	} else {
+		created, err = f.link(ctx, t, s, &d, check, nil)
 	}
-	if over { // what it hid shows when it has gone
-		if err := f.trashRecord(ctx, t.to, nil); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return false, err
-		}
-		created = false
+	if err != nil {
+		return false, err
 	}
 	key, inside := s.key(s.path)
 	toKey, toInside := d.key(d.path)
@@ -167,17 +166,37 @@ func (f *FS) visitNew(ctx context.Context, p place) (spot, error) {
 	return s, err
 }
 
-// link moves or copies what is at s to d, in one transaction.
-func (f *FS) link(ctx context.Context, t *transfer, s, d *spot, check Check) (created bool, err error) {
+// linkOver is link for a file that takes the place of the record t.to, which it
+// hides as long as it is there.
+func (f *FS) linkOver(ctx context.Context, t *transfer, s, d *spot) (created bool, err error) {
+	if d.uuid == t.to.uuid { // it would go along
+		return false, collfs.ErrIntoItself
+	}
+	unlock := f.site.lockFolders(t.to.project)
+	defer unlock()
+	if err := f.stillThere(ctx, &t.to); errors.Is(err, fs.ErrNotExist) {
+		return f.link(ctx, t, s, d, nil, nil) // somebody took it away meanwhile
+	} else if err != nil {
+		return false, err
+	}
+	_, err = f.link(ctx, t, s, d, nil, []collfs.RecordOp{{Kind: collfs.Trash, UUID: t.to.uuid}})
+	f.site.forget(t.to.project)
+	return false, err
+}
+
+// link moves or copies what is at s to d and changes records, in one transaction.
+func (f *FS) link(ctx context.Context, t *transfer, s, d *spot, check Check, records []collfs.RecordOp) (created bool, err error) {
 	o := collfs.CopyOptions{Shallow: t.Shallow, Check: d.check(check), CheckSrc: s.check(t.CheckSrc)}
 	if t.Overwrite {
 		o.Replace = collfs.ReplaceAny
 	}
 	switch {
 	case s.uuid != d.uuid || s.version != 0:
-		return f.cross(ctx, t, s, d, o)
+		return f.cross(ctx, t, s, d, o, records)
 	case s.path == "" || s.path == d.path:
 		return false, collfs.ErrIntoItself
+	case records != nil:
+		return f.site.conf.Files.Transfer(ctx, s.c, s.path, d.c, d.path, collfs.TransferOptions{CopyOptions: o, Move: t.move, Records: records})
 	case t.move:
 		created, err = s.c.Rename(s.path, d.path, o)
 	default:
@@ -190,8 +209,8 @@ func (f *FS) link(ctx context.Context, t *transfer, s, d *spot, check Check) (cr
 }
 
 // cross is link between two collections.
-func (f *FS) cross(ctx context.Context, t *transfer, s, d *spot, o collfs.CopyOptions) (created bool, err error) {
-	to := collfs.TransferOptions{CopyOptions: o, Move: t.move}
+func (f *FS) cross(ctx context.Context, t *transfer, s, d *spot, o collfs.CopyOptions, records []collfs.RecordOp) (created bool, err error) {
+	to := collfs.TransferOptions{CopyOptions: o, Move: t.move, Records: records}
 	if s.path != "" || !t.move {
 		return f.site.conf.Files.Transfer(ctx, s.c, s.path, d.c, d.path, to)
 	}
