@@ -142,3 +142,35 @@ func TestFileMovedToTheNameOfAppleLitterIsKept(t *testing.T) {
 	r.want("/home/.DS_Store", "three")
 	r.wantList("/home", ".DS_Store", "._f", "c/")
 }
+
+// What happens while a side file comes in counts when it is linked.
+func TestSideFileIsLinkedWhereItCanBeSeen(t *testing.T) {
+	r := newRig(t)
+	r.mkdir("/home/c", "/home/c/d")
+	begin := func(name string) davfs.Upload {
+		up, err := r.Put(r.ctx, name, davfs.PutOptions{Size: 3})
+		r.must(err)
+		t.Cleanup(up.Abort)
+		_, err = up.Write([]byte("new"))
+		r.must(err)
+		return up
+	}
+	up := begin("/home/c/d/._f")
+	r.must(r.Remove(r.ctx, "/home/c/d", nil))
+	_, _, err := up.Commit(r.ctx)
+	wantErr(t, "Commit after the directory went", err, davfs.ErrNoParent)
+	r.mkdir("/home/c/d")
+	r.wantGone("/home/c/d/._f")
+
+	r.put("/home/c/f", "file")
+	for _, name := range []string{"/home/c/._f", "/home/._f"} {
+		up := begin(name)
+		r.copy("/home/c/f", name) // to the collection
+		if _, created, err := up.Commit(r.ctx); err != nil || created {
+			t.Errorf("Commit over a file = created %v, %v", created, err)
+		}
+		r.want(name, "new")
+		r.must(r.Remove(r.ctx, name, nil))
+		r.wantGone(name)
+	}
+}

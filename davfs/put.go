@@ -193,7 +193,7 @@ func (u *upload) commit(ctx context.Context) (Info, bool, error) {
 	if err := ctx.Err(); err != nil {
 		return Info{}, false, err
 	}
-	if err := u.fs.stillWrites(ctx, s); err != nil {
+	if err := u.fs.stillWrites(ctx, s.uuid); err != nil {
 		return Info{}, false, err
 	}
 	node, created, err := s.c.Link(u.stage, s.path, collfs.LinkOptions{Attr: u.o.attr, Check: s.check(u.o.Check)})
@@ -211,10 +211,11 @@ func (u *upload) commit(ctx context.Context) (Info, bool, error) {
 	return s.info(), created, nil
 }
 
-// stillWrites makes sure that the user may write to s's collection now: since the
-// body began to come in, hours may have passed, and a share may be taken back.
-func (f *FS) stillWrites(ctx context.Context, s *spot) error {
-	level, err := f.level(ctx, s.uuid)
+// stillWrites makes sure that the user may write to a collection or project now:
+// since the body began to come in, hours may have passed, and a share may be
+// taken back.
+func (f *FS) stillWrites(ctx context.Context, id collfs.UUID) error {
+	level, err := f.level(ctx, id)
 	if err == nil && level < collfs.CanWrite {
 		err = collfs.ErrReadOnly
 	}
@@ -386,6 +387,16 @@ func (u *sideUpload) commit(ctx context.Context) (Info, bool, error) {
 	if u.o.Size >= 0 && int64(len(u.data)) != u.o.Size {
 		return Info{}, false, fmt.Errorf("%w: %d of %d bytes", collfs.ErrShortBody, len(u.data), u.o.Size)
 	}
+	taken, err := u.fs.stillSide(ctx, u.place)
+	if err != nil {
+		return Info{}, false, err
+	}
+	if taken {
+		if err := u.grow(); err != nil {
+			return Info{}, false, err
+		}
+		return u.commitLarge(ctx)
+	}
 	_, exists, err := u.fs.checkSide(ctx, u.key, u.path, u.o.Check)
 	if err != nil {
 		return Info{}, false, err
@@ -401,6 +412,27 @@ func (u *sideUpload) commit(ctx context.Context) (Info, bool, error) {
 		return Info{}, false, err
 	}
 	return sideInfo(u.key, file), !exists, nil
+}
+
+// stillSide makes sure that a side file of p may be made now, as stillWrites does
+// and as the upload began. taken says that a file in the collection has got the
+// name meanwhile, and would hide it.
+func (f *FS) stillSide(ctx context.Context, p place) (taken bool, err error) {
+	if p.kind == atNothing {
+		if err := f.stillWrites(ctx, p.project); err != nil {
+			return false, err
+		}
+		return f.looseHas(ctx, p.project, p.base)
+	}
+	if err := f.stillWrites(ctx, p.uuid); err != nil {
+		return false, err
+	}
+	s, err := f.visit(ctx, p)
+	if err != nil {
+		return false, err
+	}
+	defer s.close()
+	return s.ok, s.parent()
 }
 
 func (u *sideUpload) Abort() {

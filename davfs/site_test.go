@@ -815,9 +815,10 @@ func TestUploadEndsWithTheGrantThatItBeganUnder(t *testing.T) {
 	r.put("/home/c/f", "old")
 	id := r.entry(r.admin.UUID, "c").Collection.UUID
 	bobUser, bob := r.user("bob")
-	name := "/by_id/" + string(id) + "/f"
-	for what, write := range map[string]func(body io.Reader) error{
-		"put": func(body io.Reader) error {
+	name, fork := "/by_id/"+string(id)+"/f", "/by_id/"+string(id)+"/._f"
+	r.put("/home/c/._f", "old")
+	put := func(name string) func(body io.Reader) error {
+		return func(body io.Reader) error {
 			up, err := bob.Put(r.ctx, name, davfs.PutOptions{Size: 3})
 			if err != nil {
 				return err
@@ -828,11 +829,16 @@ func TestUploadEndsWithTheGrantThatItBeganUnder(t *testing.T) {
 			}
 			_, _, err = up.Commit(r.ctx)
 			return err
-		},
-		"write": func(body io.Reader) error {
+		}
+	}
+	write := func(name string) func(body io.Reader) error {
+		return func(body io.Reader) error {
 			_, err := bob.WriteAt(r.ctx, name, 0, 3, body, nil)
 			return err
-		},
+		}
+	}
+	for what, write := range map[string]func(body io.Reader) error{
+		"put": put(name), "write": write(name), "put of a side file": put(fork), "write to a side file": write(fork),
 	} {
 		r.grant(bobUser.UUID, id, collfs.CanWrite)
 		for {
@@ -852,6 +858,7 @@ func TestUploadEndsWithTheGrantThatItBeganUnder(t *testing.T) {
 		}})
 		wantErr(t, what+" after the grant was revoked", err, collfs.ErrReadOnly)
 		r.want("/home/c/f", "old")
+		r.want("/home/c/._f", "old")
 	}
 }
 

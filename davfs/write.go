@@ -57,7 +57,7 @@ func (f *FS) writeAt(ctx context.Context, p place, off, n int64, body io.Reader,
 	if err := fill(ctx, stage, body, n); err != nil {
 		return Info{}, err
 	}
-	if err := f.stillWrites(ctx, &s); err != nil {
+	if err := f.stillWrites(ctx, s.uuid); err != nil {
 		return Info{}, err
 	}
 	s.node, err = s.c.Splice(stage, s.path, off, collfs.SpliceOptions{
@@ -112,6 +112,11 @@ func (f *FS) writeSide(ctx context.Context, p place, key collfs.UUID, inside str
 	copy(data, file.Data)
 	if _, err := io.ReadFull(body, data[off:off+n]); err != nil {
 		return Info{}, fmt.Errorf("%w: %w", collfs.ErrShortBody, err)
+	}
+	if taken, err := f.stillSide(ctx, p); err != nil {
+		return Info{}, err
+	} else if taken { // by a file that the change is not about
+		return Info{}, fs.ErrNotExist
 	}
 	if _, _, err := f.checkSide(ctx, key, inside, check); err != nil {
 		return Info{}, err
