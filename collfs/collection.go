@@ -69,8 +69,8 @@ func newCollection(f *FS, key slotKey, rec Record, t *Tree) *Collection {
 // UUID returns the collection's UUID.
 func (c *Collection) UUID() UUID { return c.key.id }
 
-// ReadOnly reports whether c is an old version.
-func (c *Collection) ReadOnly() bool { return c.key.version != 0 }
+// ReadOnly reports whether c is an old version or a content found by its hash.
+func (c *Collection) ReadOnly() bool { return c.key.version != 0 || c.key.pdh != "" }
 
 // Release ends the use that Open began.
 func (c *Collection) Release() {

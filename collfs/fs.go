@@ -15,6 +15,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"keepdav/collfs/manifest"
 	"keepdav/keepio"
 )
 
@@ -54,6 +55,7 @@ type FS struct {
 	wg      sync.WaitGroup  // loads, commits, and the loop that follows events
 	unwatch func()
 	wake    chan struct{} // tells the loop of events
+	copying chan struct{} // holds one while OpenPDH makes a copy
 
 	size        atomic.Int64 // estimated heap of loaded trees
 	clock       atomic.Int64 // for the LRU
@@ -69,7 +71,8 @@ type FS struct {
 
 type slotKey struct {
 	id      UUID
-	version int
+	version int // 0: the present state
+	pdh     PDH // of what OpenPDH opens; else ""
 }
 
 // A slot is a collection that is loaded or being loaded. ready is closed when c
@@ -94,7 +97,7 @@ func NewFS(cfg Config) *FS {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	f := &FS{cfg: cfg, loaded: make(map[slotKey]*slot), events: make(map[UUID]Event), wake: make(chan struct{}, 1)}
+	f := &FS{cfg: cfg, loaded: make(map[slotKey]*slot), events: make(map[UUID]Event), wake: make(chan struct{}, 1), copying: make(chan struct{}, 1)}
 	f.work, f.stop = context.WithCancel(context.Background())
 	f.wg.Go(f.follow)
 	f.unwatch = cfg.Catalog.Watch(f.notify)
@@ -126,7 +129,83 @@ func (f *FS) Open(ctx context.Context, id UUID) (*Collection, error) {
 
 // OpenVersion returns an old version of a collection, which can't be changed.
 func (f *FS) OpenVersion(ctx context.Context, id UUID, version int) (*Collection, error) {
-	return f.open(ctx, slotKey{id, version})
+	return f.open(ctx, slotKey{id: id, version: version})
+}
+
+// OpenPDH returns the present state of a collection if its portable data hash is
+// pdh, and else fs.ErrNotExist. It can't be changed, and stays as it is whatever
+// becomes of the collection.
+func (f *FS) OpenPDH(ctx context.Context, id UUID, pdh PDH) (*Collection, error) {
+	key := slotKey{id: id, pdh: pdh}
+	if c, err := f.pin(key); c != nil || err != nil {
+		return c, err
+	}
+	select { // one copy of the tree, however many ask for it at once
+	case f.copying <- struct{}{}:
+		defer func() { <-f.copying }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if c, err := f.pin(key); c != nil || err != nil {
+		return c, err
+	}
+	now, err := f.Open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer now.Release()
+	rec, err := now.Record(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return f.keepFrozen(ctx, now, key, rec)
+}
+
+// pin is open for a collection that is loaded; nil if it is not.
+func (f *FS) pin(key slotKey) (*Collection, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, ErrClosed
+	}
+	if s := f.loaded[key]; s != nil && s.c != nil {
+		s.c.pins.Add(1)
+		return s.c, nil
+	}
+	return nil, nil
+}
+
+// keepFrozen loads, under key, a copy of what now is, if that has the key's PDH.
+func (f *FS) keepFrozen(ctx context.Context, now *Collection, key slotKey, rec Record) (*Collection, error) {
+	fr, err := now.freeze()
+	if err != nil {
+		return nil, err
+	}
+	defer fr.release()
+	text, err := now.print(ctx, fr)
+	if err != nil {
+		return nil, err
+	}
+	if PDH(manifest.PDH(text)) != key.pdh {
+		return nil, iofs.ErrNotExist
+	}
+	rec.PDH = key.pdh
+	c := newCollection(f, key, rec, fr.tree)
+	c.pins.Store(1)
+	c.used.Store(f.clock.Add(1))
+	s := &slot{ready: make(chan struct{}), c: c}
+	close(s.ready)
+	f.mu.Lock()
+	if f.closed {
+		f.mu.Unlock()
+		f.size.Add(-c.size.Swap(0))
+		c.packer.Close()
+		return nil, ErrClosed
+	}
+	f.loaded[key] = s
+	f.mu.Unlock()
+	f.evict()
+	return c, nil
 }
 
 func (f *FS) open(ctx context.Context, key slotKey) (*Collection, error) {

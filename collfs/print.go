@@ -16,10 +16,17 @@ type printed struct {
 // Manifest returns the manifest of the collection as it is now, storing the
 // blocks that it names. What is changed meanwhile is not in it.
 func (c *Collection) Manifest(ctx context.Context) ([]byte, error) {
-	tree, changes, err := c.frozenTree()
+	f, err := c.freeze()
 	if err != nil {
 		return nil, err
 	}
+	defer f.release()
+	return c.print(ctx, f)
+}
+
+// print makes the manifest of f.
+func (c *Collection) print(ctx context.Context, f *frozen) ([]byte, error) {
+	tree := f.tree
 	var blocks []*keepio.Block
 	hole := false
 	seen := make(map[*keepio.Block]struct{})
@@ -53,21 +60,35 @@ func (c *Collection) Manifest(ctx context.Context) ([]byte, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.printed = printed{changes, PDH(manifest.PDH(text))}
+	c.printed = printed{f.changes, PDH(manifest.PDH(text))}
 	return text, nil
 }
 
-// frozenTree returns a copy of the tree, of which no byte is overwritten in
-// place, and how many changes had been made.
-func (c *Collection) frozenTree() (*Tree, int64, error) {
+// frozen is a copy of a collection's tree, of which no byte is overwritten in
+// place. What it refers to counts as in use until its release.
+type frozen struct {
+	c       *Collection
+	tree    *Tree
+	changes int64 // how many had been made
+}
+
+func (c *Collection) freeze() (*frozen, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for n := range c.opened {
 		c.showLocked(n)
 	}
-	err := c.freezeBelowLocked(c.tree.root)
-	return c.tree.Clone(), c.changes, err
+	if err := c.freezeBelowLocked(c.tree.root); err != nil {
+		return nil, err
+	}
+	f := &frozen{c, c.tree.Clone(), c.changes}
+	c.roots.add(f)
+	return f, nil
 }
+
+func (f *frozen) release() { f.c.roots.remove(f) }
+
+func (f *frozen) eachSegment(visit func(keepio.Segment)) { f.tree.Blocks(visit) }
 
 // PDH returns the portable data hash of the collection as it is now.
 func (c *Collection) PDH(ctx context.Context) (PDH, error) {

@@ -2,7 +2,10 @@ package collfs_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"reflect"
 	"testing"
 
 	"keepdav/collfs"
@@ -39,5 +42,55 @@ func TestManifestIsOfOneMoment(t *testing.T) {
 	}
 	if pdh, err := c.PDH(context.Background()); err != nil || pdh == collfs.PDH(manifest.PDH(text)) {
 		t.Errorf("PDH() = %s, %v; want that of what there is now", pdh, err)
+	}
+}
+
+// What has been opened by its hash has that hash until it is closed.
+func TestContentOpenedByItsHashStaysAsItIs(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	f := e.fs()
+	a, b := twoCollections(t, e, f)
+	commit(t, a)
+	pdh, err := a.PDH(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := f.OpenPDH(ctx, a.UUID(), pdh)
+	if err != nil || !c.ReadOnly() {
+		t.Fatalf("OpenPDH() = %v", err)
+	}
+	defer c.Release()
+	put(t, a, "d/x", "changed")
+	if err := a.Remove("z", nil); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, a)
+	if got := files(t, c); !reflect.DeepEqual(got, allOfA) {
+		t.Errorf("files = %v; want those of before", got)
+	}
+	if got, err := c.PDH(ctx); got != pdh || err != nil {
+		t.Errorf("PDH() = %v, %v; want %v", got, err, pdh)
+	}
+	if _, err := c.Mkdir("new", collfs.Attr{}, nil); !errors.Is(err, collfs.ErrReadOnly) {
+		t.Errorf("Mkdir() = %v; want ErrReadOnly", err)
+	}
+	again, err := f.OpenPDH(ctx, a.UUID(), pdh)
+	if err != nil || again != c {
+		t.Errorf("OpenPDH() of what is open = %v; want the same", err)
+	} else {
+		again.Release()
+	}
+	if _, err := f.OpenPDH(ctx, b.UUID(), pdh); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("OpenPDH() of another collection = %v; want fs.ErrNotExist", err)
+	}
+	if _, err := f.Transfer(ctx, c, "d", a, "old", collfs.TransferOptions{}); err != nil {
+		t.Errorf("Transfer() from a content opened by its hash = %v", err)
+	}
+	if got := files(t, a); got["old/x"] != "x" || got["d/x"] != "changed" {
+		t.Errorf("files after the transfer = %v", got)
+	}
+	if _, err := f.Transfer(ctx, c, "d", a, "moved", collfs.TransferOptions{Move: true}); !errors.Is(err, collfs.ErrReadOnly) {
+		t.Errorf("move from a content opened by its hash = %v; want ErrReadOnly", err)
 	}
 }

@@ -291,7 +291,7 @@ func (t *transfer) run(ctx context.Context) error {
 		}
 	}
 	slices.SortFunc(t.all, func(a, b *Collection) int {
-		return cmp.Or(cmp.Compare(a.key.id, b.key.id), cmp.Compare(a.key.version, b.key.version))
+		return cmp.Or(cmp.Compare(a.key.id, b.key.id), cmp.Compare(a.key.version, b.key.version), cmp.Compare(a.key.pdh, b.key.pdh))
 	})
 	for i, c := range t.all {
 		if err := c.takeTurn(ctx); err != nil {

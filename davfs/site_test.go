@@ -129,6 +129,15 @@ func TestContentIsFoundByItsHash(t *testing.T) {
 		_, err = r.SetAttr(r.ctx, "/by_id/"+id+"/d/f", davfs.AttrChange{})
 		wantErr(t, "SetAttr below a hash", err, collfs.ErrReadOnly)
 	}
+
+	l, err := r.List(r.ctx, "/by_id/"+rec.PDH+"/d")
+	r.must(err)
+	defer l.Close()
+	r.put("/home/c/d/f", "other data")
+	infos := make([]davfs.Info, 2)
+	if n, err := l.Next(infos); n != 1 || err != nil || infos[0].Size != 9 {
+		t.Errorf("what is listed below a hash = %d, %v, size %d; want the size 9 that it had", n, err, infos[0].Size)
+	}
 	_, bob := r.user("bob")
 	_, err = bob.Stat(r.ctx, "/by_id/"+rec.PDH)
 	wantErr(t, "Stat of a hash by who may not read it", err, fs.ErrNotExist)

@@ -28,19 +28,10 @@ func (f *FS) open(ctx context.Context, p *place) (*collfs.Collection, error) {
 	if p.version != 0 {
 		return f.site.conf.Files.OpenVersion(ctx, p.uuid, p.version)
 	}
-	c, err := f.site.conf.Files.Open(ctx, p.uuid)
-	if err != nil || p.pdh == "" {
-		return c, err
+	if p.pdh != "" {
+		return f.site.conf.Files.OpenPDH(ctx, p.uuid, p.pdh)
 	}
-	pdh, err := c.PDH(ctx)
-	if err == nil && pdh != p.pdh { // it changed since it was found
-		err = fs.ErrNotExist
-	}
-	if err != nil {
-		c.Release()
-		return nil, err
-	}
-	return c, nil
+	return f.site.conf.Files.Open(ctx, p.uuid)
 }
 
 // visit opens the collection of p and looks p.path up: as given, or else
