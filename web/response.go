@@ -114,13 +114,6 @@ func (w *response) ReadFrom(src io.Reader) (int64, error) {
 	return total, nil
 }
 
-// Failed notes why the request failed, for its line in the log.
-func (w *response) Failed(err error) {
-	if w.err == nil {
-		w.err = err
-	}
-}
-
 // Flush sends what is buffered.
 func (w *response) Flush() {
 	if f, ok := w.ResponseWriter.(http.Flusher); ok {
