@@ -223,21 +223,20 @@ func (f *FS) findPDH(ctx context.Context, pdh collfs.PDH) (collfs.UUID, int, err
 	if err != nil {
 		return "", 0, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.found == nil || len(c.found) > 10_000 {
-		c.found = map[pdhKey]pdhFound{}
-	}
-	c.found[key] = pdhFound{uuid, version, now.Add(accessTTL)}
+	c.put(key, pdhFound{uuid, version, now.Add(accessTTL)})
 	return uuid, version, nil
 }
 
 // pdhCache keeps what FindPDH found, for accessTTL. Version 0, the present
 // state, is not safe to keep over a change of the collection: notice drops it.
 type pdhCache struct {
-	mu    sync.Mutex // guards found
+	mu    sync.Mutex // guards the fields below
 	found map[pdhKey]pdhFound
+	of    map[collfs.UUID]map[pdhKey]struct{} // the keys of found, by collection
 }
+
+// maxPDHs is how many hashes are remembered.
+const maxPDHs = 10_000
 
 // maxFinds is how many searches for a content run at once.
 const maxFinds = 2
@@ -257,14 +256,33 @@ func (c *pdhCache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.found)
+	clear(c.of)
 }
 
+func (c *pdhCache) put(k pdhKey, v pdhFound) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.found == nil || len(c.found) >= maxPDHs {
+		c.found, c.of = map[pdhKey]pdhFound{}, map[collfs.UUID]map[pdhKey]struct{}{}
+	}
+	if old, ok := c.found[k]; ok {
+		if delete(c.of[old.uuid], k); len(c.of[old.uuid]) == 0 {
+			delete(c.of, old.uuid)
+		}
+	}
+	c.found[k] = v
+	if c.of[v.uuid] == nil {
+		c.of[v.uuid] = map[pdhKey]struct{}{}
+	}
+	c.of[v.uuid][k] = struct{}{}
+}
+
+// drop is called at every commit, so it must cost nothing where there is nothing.
 func (c *pdhCache) drop(id collfs.UUID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for k, v := range c.found {
-		if v.uuid == id {
-			delete(c.found, k)
-		}
+	for k := range c.of[id] {
+		delete(c.found, k)
 	}
+	delete(c.of, id)
 }
