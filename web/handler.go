@@ -89,6 +89,7 @@ func (h *Handler) ServeHTTP(conn http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	w := &response{ResponseWriter: conn, body: body{ReadCloser: r.Body, conn: conn}}
 	w.page = r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodPost
+	w.holder, _ = r.Context().Value(holderKey{}).(listen.Holder)
 	if r.ContentLength != 0 {
 		// A copy: net/http looks at the body of its own request to know how to go on.
 		own := new(http.Request)
@@ -121,6 +122,7 @@ func (h *Handler) ServeHTTP(conn http.ResponseWriter, r *http.Request) {
 		if w.status == 0 && p == nil {
 			w.WriteHeader(http.StatusOK)
 		}
+		w.release()
 		took := time.Since(start)
 		h.conf.Metrics.observe(r.Method, w.status, w.body.bytes, w.bytes, took)
 		h.log(w, r, id, client, took, p != nil)

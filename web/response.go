@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"keepdav/web/listen"
 )
 
 const (
@@ -25,7 +27,9 @@ type response struct {
 	bytes   int64
 	touched time.Time
 	body    body
-	page    bool // what was asked for is shown to people
+	page    bool          // what was asked for is shown to people
+	holder  listen.Holder // the connection, if it can hold the head back
+	holding bool
 	user    string
 	kind    string // of the error that was answered, for the log
 	err     error
@@ -51,6 +55,31 @@ func (w *response) WriteHeader(status int) {
 	}
 	w.touch()
 	w.ResponseWriter.WriteHeader(status)
+	if w.holder != nil && status >= 200 {
+		// Short answers fit net/http's buffer with their head; those of unknown
+		// length have to be left to it.
+		if n := w.Header()["Content-Length"]; len(n) == 1 && len(n[0]) >= 4 {
+			w.holding = true
+			w.holder.Hold()
+		}
+	}
+}
+
+// holderKey is where the context of a request has its connection, if that is a
+// listen.Holder.
+type holderKey struct{}
+
+// release sends the answer so far, if its head was held back. net/http would send
+// what it has only after the handler has ended.
+func (w *response) release() {
+	if !w.holding {
+		return
+	}
+	w.holding = false
+	if f, ok := w.ResponseWriter.(http.Flusher); ok {
+		f.Flush()
+	}
+	w.holder.Release() // a failure means that the connection is gone, which the next read will tell
 }
 
 func (w *response) Write(p []byte) (int, error) {
@@ -99,6 +128,9 @@ func (w *response) ReadFrom(src io.Reader) (int64, error) {
 	if !ok {
 		return io.Copy(onlyWriter{w}, src)
 	}
+	if f, ok := w.ResponseWriter.(http.Flusher); ok && w.holding {
+		f.Flush() // into the holder: else net/http would copy the beginning of the file to go with the head
+	}
 	var total int64
 	for limited.N > 0 {
 		w.touch()
@@ -119,6 +151,7 @@ func (w *response) Flush() {
 	if f, ok := w.ResponseWriter.(http.Flusher); ok {
 		w.touch()
 		f.Flush()
+		w.release()
 	}
 }
 

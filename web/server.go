@@ -48,6 +48,12 @@ func Serve(l net.Listener, keeper *listen.Keeper, h http.Handler, limits listen.
 			MaxHeaderBytes:    maxHeader,
 			ErrorLog:          stdlog.New(noise{log}, "", 0),
 			TLSConfig:         keeper.Config(),
+			ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+				if hold, ok := c.(listen.Holder); ok { // TLS makes records of its own
+					return context.WithValue(ctx, holderKey{}, hold)
+				}
+				return ctx
+			},
 			HTTP2: &http.HTTP2Config{
 				MaxReceiveBufferPerStream:     uploadWindow,
 				MaxReceiveBufferPerConnection: 2 * uploadWindow,

@@ -201,12 +201,15 @@ func remote(c net.Conn) netip.Addr {
 }
 
 // A conn is a TCP connection that is counted until it is closed. It has all
-// methods of a TCPConn, ReadFrom among them, so sendfile works.
+// methods of a TCPConn, ReadFrom among them, so sendfile works. It is a Holder.
 type conn struct {
 	*net.TCPConn
 	s    *Splitter
 	addr netip.Addr
 	once sync.Once
+
+	holding bool    // Write gathers; belongs to whoever writes, like the next
+	held    *[]byte // what was written and has not been sent; nil: nothing
 }
 
 func (c *conn) Close() error {
