@@ -387,6 +387,9 @@ func (c *Collection) freezeLocked(segs []keepio.Segment) error {
 }
 
 func (c *Collection) freezeBlocksLocked(blocks []*keepio.Block) error {
+	if c.ReadOnly() {
+		return nil // all that it refers to was committed, and nobody would say what else the blocks hold
+	}
 	extents, err := c.fs.cfg.Spool.Freeze(string(c.key.id), blocks)
 	c.extents = append(c.extents, extents...)
 	for _, b := range blocks {

@@ -640,3 +640,42 @@ func TestFailedCopyKeepsItsTarget(t *testing.T) {
 		t.Errorf("after a failed copy the target has %q", got)
 	}
 }
+
+// An old version may lie in the block that the present one writes to. To read it, by
+// whatever way, takes nothing from what the next commit has to say of that block.
+func TestReadingAnOldVersionTakesNoExtents(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	f := e.fs()
+	c := e.open(f, e.catalog.Create(e.home, "c"))
+	for _, content := range []string{"old", "new"} {
+		put(t, c, "f", content)
+		commit(t, c)
+		e.now.Add(int64(2 * memcatalog.VersionIdle))
+	}
+	old, err := f.OpenVersion(ctx, c.UUID(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Release()
+	h, _, err := old.OpenFile("f", collfs.OpenOptions{Flags: os.O_RDONLY})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close(ctx)
+	put(t, c, "g", "text")
+	if got := get(t, old, "f"); got != "old" {
+		t.Errorf("the version has %q", got)
+	}
+	said := uint32(0)
+	e.catalog.Fault = func(_ context.Context, tx collfs.Tx) memcatalog.Outcome {
+		for _, x := range tx.Changes[0].Extents {
+			said += x.To - x.From
+		}
+		return memcatalog.Outcome{}
+	}
+	commit(t, c)
+	if said != uint32(len("text")) {
+		t.Errorf("the commit says of %d bytes that it relies on them; want %d", said, len("text"))
+	}
+}
