@@ -102,7 +102,7 @@ func (s *Store) applyQueue() error {
 	defer s.writeMu.Unlock()
 	var b *batch
 	err := s.reserve.spend(func() (err error) {
-		b, err = s.applyLocked(entries, false)
+		b, err = s.applyLocked(entries, entries[n-1].seq, s.writer.tx, false)
 		return err
 	})
 	if err != nil {
@@ -216,22 +216,22 @@ type state struct {
 	data  []byte
 }
 
-// applyLocked applies entries in one transaction. s.writeMu must be held.
-func (s *Store) applyLocked(entries []*entry, lenient bool) (*batch, error) {
+// applyLocked applies entries in one transaction of the writer, made by tx, and
+// notes that all up to last were dealt with. s.writeMu must be held.
+func (s *Store) applyLocked(entries []*entry, last uint64, tx func(func() error) error, lenient bool) (*batch, error) {
 	b := &batch{
-		w: s.writer, lenient: lenient,
+		w: s.writer, lenient: lenient, last: last,
 		log:    func(format string, args ...any) { s.log.Warn().Msgf(format, args...) },
 		states: make(map[collfs.UUID]*state), ends: make(map[keepio.BlockID]blockEnd), content: make(map[collfs.UUID]int),
 	}
 	if lenient {
 		b.seq = s.eventSeq // nobody else is here yet
 	}
-	err := s.writer.tx(func() error {
+	err := tx(func() error {
 		for _, e := range entries {
 			if err := b.add(e); err != nil {
 				return fmt.Errorf("apply journal record %d: %w", e.seq, err)
 			}
-			b.last = e.seq
 		}
 		return b.flush()
 	})

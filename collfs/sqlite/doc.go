@@ -39,7 +39,8 @@
 // proves the block files of its collections good up to there; after the last
 // one the extents of each record are verified, and at the first bad one its
 // collections are cut: that record and all later ones that rely on it are
-// dropped. See recover.go.
+// dropped. That is on disk, as one transaction, before anything else is committed.
+// See recover.go.
 //
 // What bypasses the journal (users, tokens, shares, locks, side files, marks of
 // garbage) is on disk when the call returns.

@@ -39,7 +39,7 @@ func (s *Store) recover(ctx context.Context) error {
 		return err
 	}
 	if len(entries) > 0 {
-		if err := s.replay(ctx, kept, entries[len(entries)-1].seq); err != nil {
+		if err := s.replay(ctx, kept, entries[len(entries)-1].seq, len(kept) < len(entries)); err != nil {
 			return err
 		}
 		s.log.Info().Int("commits", len(kept)).Int("cut", len(entries)-len(kept)).Msg("brought the database up to date with the journal")
@@ -86,26 +86,37 @@ func (s *Store) prepareReplay(spared []keepio.Extent) error {
 	return nil
 }
 
-// replay applies entries, and notes that all up to last were dealt with.
-func (s *Store) replay(ctx context.Context, entries []*entry, last uint64) error {
+// replay applies entries, and notes that all up to last were dealt with. If some were
+// cut, that is one transaction, and on disk when it returns: else the next recovery
+// might find commits that follow a cut one without that, or new commits, durable
+// ones, that would call good what was cut.
+func (s *Store) replay(ctx context.Context, entries []*entry, last uint64, cut bool) error {
 	if err := s.syncRecovered(entries); err != nil {
 		return err
 	}
-	for len(entries) > 0 {
+	tx := s.writer.tx
+	if cut {
+		tx = s.writer.durably
+	}
+	for s.applied < last {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		n, size := 0, int64(0)
-		for n < len(entries) && size < maxBatch {
+		for n < len(entries) && (cut || size < maxBatch) {
 			size += entries[n].size
 			n++
+		}
+		upTo := last
+		if n < len(entries) {
+			upTo = entries[n-1].seq
 		}
 		var b *batch
 		err := s.reserve.spend(func() (err error) {
 			for _, e := range entries[:n] {
 				e.events = nil // of an attempt that failed
 			}
-			b, err = s.applyLocked(entries[:n], true)
+			b, err = s.applyLocked(entries[:n], upTo, tx, true)
 			return err
 		})
 		if err != nil {
@@ -114,12 +125,6 @@ func (s *Store) replay(ctx context.Context, entries []*entry, last uint64) error
 		s.applied, s.eventSeq = b.last, b.seq
 		s.foldable.add(b.long)
 		entries = entries[n:]
-	}
-	if s.applied < last {
-		if _, err := s.writer.exec(`UPDATE meta SET value = ? WHERE key = 'applied'`, int64(last)); err != nil {
-			return storageError(err)
-		}
-		s.applied = last
 	}
 	return nil
 }
