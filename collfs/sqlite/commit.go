@@ -45,7 +45,7 @@ func (s *Store) Commit(ctx context.Context, tx collfs.Tx) ([]collfs.Record, erro
 		return nil, err
 	}
 	if len(tx.Records) > 0 {
-		return s.commitRecords(ctx, tx)
+		return s.commitRecords(ctx, tx, nil)
 	}
 	if len(tx.Changes) == 0 {
 		return nil, s.barrier(ctx, tx.Durable)
@@ -239,10 +239,11 @@ func (s *Store) addEventLocked(e *entry, ev collfs.Event) {
 }
 
 // commitRecords commits a transaction that changes records: they are tried,
-// journaled and applied.
-func (s *Store) commitRecords(ctx context.Context, tx collfs.Tx) ([]collfs.Record, error) {
+// journaled and applied. check, if not nil, is called before, when no record can
+// change any more.
+func (s *Store) commitRecords(ctx context.Context, tx collfs.Tx, check func() error) ([]collfs.Record, error) {
 	s.recordMu.Lock()
-	e, err := s.commitRecordsLocked(ctx, &tx)
+	e, err := s.commitRecordsLocked(ctx, &tx, check)
 	s.recordMu.Unlock()
 	if err != nil {
 		return nil, err
@@ -262,7 +263,7 @@ func (s *Store) commitRecords(ctx context.Context, tx collfs.Tx) ([]collfs.Recor
 }
 
 // commitRecordsLocked accepts tx and waits until it is applied. s.recordMu must be held.
-func (s *Store) commitRecordsLocked(ctx context.Context, tx *collfs.Tx) (*entry, error) {
+func (s *Store) commitRecordsLocked(ctx context.Context, tx *collfs.Tx, check func() error) (*entry, error) {
 	// One that was given up on may still be under way.
 	if err := s.waitApplied(ctx, s.lastRecord); err != nil {
 		return nil, err
@@ -280,6 +281,11 @@ func (s *Store) commitRecordsLocked(ctx context.Context, tx *collfs.Tx) (*entry,
 	}
 	if room != nil {
 		return nil, room
+	}
+	if check != nil {
+		if err := check(); err != nil {
+			return nil, err
+		}
 	}
 	trial, err := s.try(tx.Records)
 	if err != nil {

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -102,14 +103,30 @@ func (s *Store) emptyTrash(ctx context.Context, query string, before time.Time) 
 		return 0, storageError(err)
 	}
 	for _, id := range ids {
-		_, err := s.Commit(ctx, collfs.Tx{Durable: true, Records: []collfs.RecordOp{{Kind: collfs.DeleteNow, UUID: id}}})
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
-			continue // somebody else was faster
-		}
+		gone, err := s.deleteTrashed(ctx, query, before, id)
 		if err != nil {
 			return n, fmt.Errorf("empty trash: %w", err)
 		}
-		n++
+		if gone {
+			n++
+		}
 	}
 	return n, nil
+}
+
+// deleteTrashed deletes a record for good if query still finds it: since it did, it
+// may have been taken out of the trash, and even put there again.
+func (s *Store) deleteTrashed(ctx context.Context, query string, before time.Time, id collfs.UUID) (gone bool, err error) {
+	if err := s.waitForRoom(ctx); err != nil {
+		return false, err
+	}
+	tx := collfs.Tx{Durable: true, Records: []collfs.RecordOp{{Kind: collfs.DeleteNow, UUID: id}}}
+	_, err = s.commitRecords(ctx, tx, func() error {
+		var found collfs.UUID
+		return s.readers.row(ctx, query+` AND uuid = ?`, nanos(before), id).Scan(&found)
+	})
+	if errors.Is(err, sql.ErrNoRows) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
+		return false, nil // somebody else was faster
+	}
+	return err == nil, storageError(err)
 }
