@@ -21,7 +21,8 @@ type group struct {
 	spool *Spool
 	name  string
 
-	refs int // guarded by Spool.mu
+	refs  int // packers; guarded by Spool.mu
+	files int // that are neither stored nor dropped; guarded by Spool.mu
 
 	mu     sync.Mutex // guards the fields below; comes before blockFile.mu
 	shared *blockFile

@@ -258,6 +258,31 @@ func TestIdleBlocksAreStored(t *testing.T) {
 	})
 }
 
+// Collections are unloaded by the thousand, with a lock held.
+func TestTheEndOfAPackerCostsTheSameBesideManyOthers(t *testing.T) {
+	m := openModel(t, nil)
+	cost := func() float64 { return testing.AllocsPerRun(100, func() { m.NewPacker("c").Close() }) }
+	alone := cost()
+	var segs []Segment
+	for i := range 200 {
+		p := m.NewPacker(fmt.Sprint("other", i))
+		segs = append(segs, mustAppend(t, p, randomBytes(10))...)
+		p.Close()
+	}
+	if among := cost(); among > alone {
+		t.Errorf("NewPacker and Close allocate %v times among others, %v times alone", among, alone)
+	}
+	if len(m.groups) != 200 {
+		t.Errorf("there are %d groups; want those with open blocks", len(m.groups))
+	}
+	if err := m.Store(context.Background(), blocksOf(segs)); err != nil {
+		t.Fatal(err)
+	}
+	if len(m.groups) != 0 {
+		t.Errorf("%d groups that nobody uses are kept", len(m.groups))
+	}
+}
+
 func TestStoringIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := openModel(t, nil)

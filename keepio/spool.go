@@ -187,6 +187,9 @@ func (s *Spool) register(bf *blockFile) bool {
 	s.files[bf] = true
 	s.count.Store(int64(len(s.files)))
 	s.blocks[bf.block.id] = bf.block
+	if bf.group != nil {
+		bf.group.files++
+	}
 	return true
 }
 
@@ -198,6 +201,10 @@ func (s *Spool) forget(bf *blockFile) {
 	s.count.Store(int64(len(s.files)))
 	if _, _, ok := bf.block.Stored(); !ok {
 		delete(s.blocks, bf.block.id)
+	}
+	if g := bf.group; g != nil {
+		g.files--
+		s.dropIdleLocked(g)
 	}
 }
 
@@ -252,23 +259,16 @@ func (s *Spool) joinGroup(name string) *group {
 // leaveGroup ends one use of g.
 func (s *Spool) leaveGroup(g *group) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	g.refs--
-	s.mu.Unlock()
-	s.dropIdleGroups()
+	s.dropIdleLocked(g)
 }
 
-// dropIdleGroups forgets groups that nobody uses and that have no open block.
-func (s *Spool) dropIdleGroups() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	busy := make(map[*group]bool)
-	for bf := range s.files {
-		busy[bf.group] = true
-	}
-	for name, g := range s.groups {
-		if g.refs == 0 && !busy[g] {
-			delete(s.groups, name)
-		}
+// dropIdleLocked forgets g if nobody uses it and it has no file any more. s.mu must
+// be held.
+func (s *Spool) dropIdleLocked(g *group) {
+	if g.refs == 0 && g.files == 0 && s.groups[g.name] == g {
+		delete(s.groups, g.name)
 	}
 }
 
@@ -339,7 +339,6 @@ func (s *Spool) sealIdle(ctx context.Context) {
 				s.sealFile(bf)
 			}
 		}
-		s.dropIdleGroups()
 	}
 }
 
