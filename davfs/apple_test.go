@@ -1,10 +1,16 @@
 package davfs_test
 
 import (
+	"context"
+	"fmt"
 	"io/fs"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"keepdav/collfs"
 	"keepdav/davfs"
 )
 
@@ -173,4 +179,108 @@ func TestSideFileIsLinkedWhereItCanBeSeen(t *testing.T) {
 		r.must(r.Remove(r.ctx, name, nil))
 		r.wantGone(name)
 	}
+}
+
+// hookedSide lets a test in when a side file has been read or written.
+type hookedSide struct {
+	davfs.SideStore
+	got func()
+	put func(key collfs.UUID, f davfs.SideFile)
+}
+
+func (s hookedSide) GetSide(ctx context.Context, key collfs.UUID, p string) (davfs.SideFile, error) {
+	f, err := s.SideStore.GetSide(ctx, key, p)
+	if s.got != nil {
+		s.got()
+	}
+	return f, err
+}
+
+func (s hookedSide) PutSide(ctx context.Context, key collfs.UUID, f davfs.SideFile) error {
+	err := s.SideStore.PutSide(ctx, key, f)
+	if err == nil && s.put != nil {
+		s.put(key, f)
+	}
+	return err
+}
+
+func TestConcurrentChangesOfLitterAreAllThere(t *testing.T) {
+	r := newRig(t, func(conf *davfs.Config) {
+		conf.Side = hookedSide{SideStore: conf.Side, got: func() {
+			for range 10 {
+				runtime.Gosched()
+			}
+		}}
+	})
+	r.mkdir("/home/c")
+	r.put("/home/c/._f", "")
+	const writers, each = 4, 50
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for n := range each {
+				piece := fmt.Sprintf("<%d %d>", w, n)
+				if _, err := r.WriteAt(r.ctx, "/home/c/._f", -1, int64(len(piece)), strings.NewReader(piece), nil); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for n := range each {
+			at := time.Unix(int64(n), 0)
+			if _, err := r.SetAttr(r.ctx, "/home/c/._f", davfs.AttrChange{ModTime: &at}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	wg.Wait()
+	got, err := getFile(r.ctx, r.FS, "/home/c/._f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := 0
+	for w := range writers {
+		for n := range each {
+			if !strings.Contains(got, fmt.Sprintf("<%d %d>", w, n)) {
+				lost++
+			}
+		}
+	}
+	if lost > 0 {
+		t.Errorf("%d of %d acknowledged writes are lost", lost, writers*each)
+	}
+}
+
+func TestLitterMovedToItselfByAnotherNameStays(t *testing.T) {
+	r := newRig(t)
+	r.mkdir("/home/c")
+	r.put("/home/c/._f", "fork")
+	alias := "/by_id/" + string(r.entry(r.admin.UUID, "c").Collection.UUID) + "/._f"
+	for _, move := range []func(context.Context, string, string, davfs.CopyOptions) (bool, error){r.Move, r.Copy} {
+		_, err := move(r.ctx, "/home/c/._f", alias, davfs.CopyOptions{Overwrite: true})
+		wantErr(t, "onto itself", err, collfs.ErrIntoItself)
+		r.want("/home/c/._f", "fork")
+	}
+}
+
+func TestLitterPutWhileTheOldOneIsMovedStays(t *testing.T) {
+	r := newRig(t, func(conf *davfs.Config) {
+		side := conf.Side
+		conf.Side = hookedSide{SideStore: side, put: func(key collfs.UUID, f davfs.SideFile) {
+			if f.Path != "._g" {
+				return
+			}
+			data := []byte("put meanwhile")
+			f.Path, f.Data, f.Size, f.Content = "._f", data, int64(len(data)), collfs.ContentID{1}
+			if err := side.PutSide(t.Context(), key, f); err != nil {
+				t.Error(err)
+			}
+		}}
+	})
+	r.mkdir("/home/c")
+	r.put("/home/c/._f", "fork")
+	r.move("/home/c/._f", "/home/c/._g")
+	r.want("/home/c/._g", "fork")
+	r.want("/home/c/._f", "put meanwhile")
 }

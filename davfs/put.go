@@ -397,6 +397,8 @@ func (u *sideUpload) commit(ctx context.Context) (Info, bool, error) {
 		}
 		return u.commitLarge(ctx)
 	}
+	u.fs.site.sideMu.Lock()
+	defer u.fs.site.sideMu.Unlock()
 	_, exists, err := u.fs.checkSide(ctx, u.key, u.path, u.o.Check)
 	if err != nil {
 		return Info{}, false, err

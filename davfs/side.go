@@ -91,6 +91,13 @@ func (s *Site) dropSide(ctx context.Context, key collfs.UUID, p string, dir bool
 	if !has {
 		return err
 	}
+	s.sideMu.Lock()
+	defer s.sideMu.Unlock()
+	return s.dropSideLocked(ctx, key, p, dir)
+}
+
+// dropSideLocked is dropSide where there are side files. s.sideMu must be held.
+func (s *Site) dropSideLocked(ctx context.Context, key collfs.UUID, p string, dir bool) error {
 	if dir {
 		if err := s.conf.Side.RemoveSide(ctx, key, p); err != nil {
 			return err
@@ -105,12 +112,23 @@ func (s *Site) dropSide(ctx context.Context, key collfs.UUID, p string, dir bool
 // moveSide takes the side files of what was at p along to another place, where
 // they replace what is there.
 func (s *Site) moveSide(ctx context.Context, key collfs.UUID, p string, toKey collfs.UUID, to string, dir bool) error {
-	if err := s.dropSide(ctx, toKey, to, dir); err != nil {
+	there, err := s.hasSide(ctx, toKey)
+	if err != nil {
 		return err
 	}
 	has, err := s.hasSide(ctx, key)
-	if !has {
+	if err != nil || !has && !there {
 		return err
+	}
+	s.sideMu.Lock()
+	defer s.sideMu.Unlock()
+	if there {
+		if err := s.dropSideLocked(ctx, toKey, to, dir); err != nil {
+			return err
+		}
+	}
+	if !has {
+		return nil
 	}
 	s.side.added(toKey)
 	defer s.side.added(toKey)
@@ -239,6 +257,8 @@ func (f *FS) removeSide(ctx context.Context, key collfs.UUID, p string, mayWrite
 	if !mayWrite {
 		return collfs.ErrReadOnly
 	}
+	f.site.sideMu.Lock()
+	defer f.site.sideMu.Unlock()
 	if _, _, err := f.checkSide(ctx, key, p, check); err != nil {
 		return err
 	}
@@ -246,19 +266,58 @@ func (f *FS) removeSide(ctx context.Context, key collfs.UUID, p string, mayWrite
 }
 
 // setSideAttr changes the time of a side file; other attributes it has none.
-func (f *FS) setSideAttr(ctx context.Context, key collfs.UUID, p string, mayWrite bool, c AttrChange) (Info, error) {
-	file, done, err := f.loadSide(ctx, key, p, asLarge)
+func (f *FS) setSideAttr(ctx context.Context, key collfs.UUID, p string, mayWrite bool, c AttrChange) (i Info, err error) {
+	for done := false; err == nil && !done; {
+		done, err = f.trySideAttr(ctx, key, p, mayWrite, c, &i)
+	}
+	return i, err
+}
+
+// trySideAttr is one attempt of setSideAttr; done is false if the file changed meanwhile.
+func (f *FS) trySideAttr(ctx context.Context, key collfs.UUID, p string, mayWrite bool, c AttrChange, i *Info) (done bool, err error) {
+	file, release, err := f.loadSide(ctx, key, p, asLarge)
 	if err != nil {
-		return Info{}, err
+		return false, err
 	}
-	defer done()
+	defer release()
 	if !mayWrite {
-		return Info{}, collfs.ErrReadOnly
+		return false, collfs.ErrReadOnly
 	}
-	i, _, err := f.checkSide(ctx, key, p, c.Check)
-	if err != nil || c.ModTime == nil {
-		return i, err
+	return f.ifStill(ctx, key, file, func() error {
+		*i, _, err = f.checkSide(ctx, key, p, c.Check)
+		if err != nil || c.ModTime == nil {
+			return err
+		}
+		file.ModTime = *c.ModTime
+		*i = sideInfo(key, file)
+		return f.site.putSide(ctx, key, file)
+	})
+}
+
+// ifStill calls change if a side file is as it was loaded, while no other changes
+// are made, and reports whether it was. Room in memory is not waited for meanwhile:
+// those who have it may be waiting to make their changes.
+func (f *FS) ifStill(ctx context.Context, key collfs.UUID, was SideFile, change func() error) (bool, error) {
+	f.site.sideMu.Lock()
+	defer f.site.sideMu.Unlock()
+	now, err := f.findSide(ctx, key, was.Path)
+	if err != nil || now.Content != was.Content || !now.ModTime.Equal(was.ModTime) {
+		return false, err
 	}
-	file.ModTime = *c.ModTime
-	return sideInfo(key, file), f.site.putSide(ctx, key, file)
+	return true, change()
+}
+
+// removeMoved removes a side file that has been moved away; one that was put in its
+// place meanwhile stays.
+func (f *FS) removeMoved(ctx context.Context, key collfs.UUID, moved SideFile) error {
+	f.site.sideMu.Lock()
+	defer f.site.sideMu.Unlock()
+	now, err := f.findSide(ctx, key, moved.Path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && now.Content != moved.Content {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.site.conf.Side.RemoveSide(ctx, key, moved.Path)
 }

@@ -41,6 +41,8 @@ type Site struct {
 	finds    chan struct{} // holds one for each search for a content by its hash
 	stop     func()
 
+	sideMu sync.Mutex // held while a side file is read and then changed; comes after folderLock.mu
+
 	mu    sync.Mutex // guards locks
 	locks map[collfs.UUID]*folderLock
 }

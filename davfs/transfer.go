@@ -510,11 +510,14 @@ func (f *FS) transferSide(ctx context.Context, t *transfer, key collfs.UUID, p s
 		return false, err
 	}
 	defer up.Abort()
+	if u, ok := up.(*sideUpload); ok && u.key == key && u.path == p {
+		return false, collfs.ErrIntoItself // by another name
+	}
 	if _, err := up.Write(file.Data); err != nil {
 		return false, err
 	}
 	if _, created, err = up.Commit(ctx); err != nil || !t.move {
 		return created, err
 	}
-	return created, f.site.conf.Side.RemoveSide(ctx, key, p)
+	return created, f.removeMoved(ctx, key, file)
 }

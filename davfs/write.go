@@ -94,23 +94,20 @@ func (w stageWriter) Write(p []byte) (int, error) { return w.stage.Write(w.ctx, 
 
 // writeSide changes a side file.
 func (f *FS) writeSide(ctx context.Context, p place, key collfs.UUID, inside string, off, n int64, body io.Reader, check Check) (Info, error) {
-	file, done, err := f.loadSide(ctx, key, inside, func(size int64) int64 { return 2*size + min(max(off, 0)+n, maxSideFile) })
+	need := func(size int64) int64 { return 2*size + min(max(off, 0)+n, maxSideFile) }
+	file, release, err := f.loadSide(ctx, key, inside, need)
 	if err != nil {
 		return Info{}, err
 	}
-	defer done()
+	defer func() { release() }()
 	if !p.mayWrite() {
 		return Info{}, collfs.ErrReadOnly
 	}
-	if off < 0 {
-		off = file.Size
+	if _, err := sideOffset(file, off, n); err != nil {
+		return Info{}, err
 	}
-	if off > maxSideFile || off+n > maxSideFile {
-		return Info{}, fmt.Errorf("a file of this name has at most %d bytes: %w", maxSideFile, collfs.ErrNotSupported)
-	}
-	data := make([]byte, max(file.Size, off+n))
-	copy(data, file.Data)
-	if _, err := io.ReadFull(body, data[off:off+n]); err != nil {
+	part := make([]byte, n)
+	if _, err := io.ReadFull(body, part); err != nil {
 		return Info{}, fmt.Errorf("%w: %w", collfs.ErrShortBody, err)
 	}
 	if taken, err := f.stillSide(ctx, p); err != nil {
@@ -118,9 +115,43 @@ func (f *FS) writeSide(ctx context.Context, p place, key collfs.UUID, inside str
 	} else if taken { // by a file that the change is not about
 		return Info{}, fs.ErrNotExist
 	}
-	if _, _, err := f.checkSide(ctx, key, inside, check); err != nil {
-		return Info{}, err
+	for {
+		done, err := f.ifStill(ctx, key, file, func() error {
+			if _, _, err := f.checkSide(ctx, key, inside, check); err != nil {
+				return err
+			}
+			at, err := sideOffset(file, off, n)
+			if err != nil {
+				return err
+			}
+			data := make([]byte, max(file.Size, at+n))
+			copy(data, file.Data)
+			copy(data[at:], part)
+			file.Data, file.Size, file.ModTime, file.Content = data, int64(len(data)), time.Now(), contentOf(data)
+			return f.site.putSide(ctx, key, file)
+		})
+		if err != nil || done {
+			return sideInfo(key, file), err
+		}
+		// It has changed while the body came in.
+		release()
+		var again func()
+		if file, again, err = f.loadSide(ctx, key, inside, need); err != nil {
+			release = func() {}
+			return Info{}, err
+		}
+		release = again
 	}
-	file.Data, file.Size, file.ModTime, file.Content = data, int64(len(data)), time.Now(), contentOf(data)
-	return sideInfo(key, file), f.site.putSide(ctx, key, file)
+}
+
+// sideOffset is where in a side file n bytes go that are written at off, -1 being its
+// end, if it may be as long as it is then.
+func sideOffset(file SideFile, off, n int64) (int64, error) {
+	if off < 0 {
+		off = file.Size
+	}
+	if off > maxSideFile || n > maxSideFile-off {
+		return 0, fmt.Errorf("a file of this name has at most %d bytes: %w", maxSideFile, collfs.ErrNotSupported)
+	}
+	return off, nil
 }
