@@ -32,10 +32,14 @@ type crashModel struct {
 
 	journal string // a copy of the journal as of the last durable commit
 
+	pass sync.RWMutex // held for reading by commits while they are with the catalog
+
 	mu     sync.Mutex // guards the fields below
 	frozen map[keepio.BlockID]int64
 	synced map[keepio.BlockID]int64 // so much of each block file is on disk
-	unsure int                      // what becomes of the next commits: see Commit
+	unsure int                      // what becomes of the next commit
+	odds   int                      // of one in so many commits nobody hears what became of it; 0: of none
+	dice   *rand.Rand               // for odds
 }
 
 // crashColl is a collection, and what its commits have made of it.
@@ -57,10 +61,8 @@ func (s crashSpool) Freeze(name string, blocks []*keepio.Block) ([]keepio.Extent
 	extents, err := s.Spool.Freeze(name, blocks)
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
-	for _, b := range blocks {
-		if st, serr := os.Stat(s.m.blockPath(b.ID())); serr == nil && err == nil {
-			s.m.frozen[b.ID()] = st.Size()
-		}
+	for _, x := range extents {
+		s.m.frozen[x.Block] = max(s.m.frozen[x.Block], int64(x.To))
 	}
 	return extents, err
 }
@@ -107,6 +109,9 @@ func (c crashCatalog) Commit(ctx context.Context, tx collfs.Tx) ([]collfs.Record
 	c.m.mu.Lock()
 	unsure := c.m.unsure
 	c.m.unsure = sure
+	if c.m.odds > 0 && len(tx.Changes) > 0 && c.m.dice.IntN(c.m.odds) == 0 {
+		unsure = unknownDone + c.m.dice.IntN(2)
+	}
 	c.m.mu.Unlock()
 	switch unsure {
 	case refuse:
@@ -114,6 +119,8 @@ func (c crashCatalog) Commit(ctx context.Context, tx collfs.Tx) ([]collfs.Record
 	case unknownNotDone:
 		return nil, collfs.ErrUnknownOutcome
 	}
+	c.m.pass.RLock()
+	defer c.m.pass.RUnlock()
 	records, err := c.Catalog.Commit(ctx, tx)
 	if unsure == unknownDone && err == nil {
 		return nil, collfs.ErrUnknownOutcome
@@ -121,13 +128,10 @@ func (c crashCatalog) Commit(ctx context.Context, tx collfs.Tx) ([]collfs.Record
 	return records, err
 }
 
-func (m *crashModel) blockPath(id keepio.BlockID) string {
-	return filepath.Join(m.store.dir, "open", fmt.Sprintf("%016x", uint64(id)))
-}
-
-func (m *crashModel) open(dir string) {
+// open opens the store in dir; segment is the size of those of its journal.
+func (m *crashModel) open(dir string, segment int64) {
 	store, err := openRealStore(context.Background(), dir, false, func(cfg *sqlite.Config) {
-		cfg.SegmentSize, cfg.ApplyDelay, cfg.Reserve = 256<<10, time.Hour, -1
+		cfg.SegmentSize, cfg.ApplyDelay, cfg.Reserve = segment, time.Hour, -1
 		sync := cfg.SyncIDs
 		cfg.SyncIDs = func(ctx context.Context, ids []keepio.BlockID) error {
 			return m.sync(ids, func() error { return sync(ctx, ids) })
@@ -240,7 +244,7 @@ func (m *crashModel) copyTo(dir, name string) {
 func (m *crashModel) step() {
 	t := m.t
 	x, y := m.all[m.rnd.IntN(len(m.all))], m.all[m.rnd.IntN(len(m.all))]
-	any := collfs.CopyOptions{Replace: collfs.ReplaceAny}
+	over := collfs.CopyOptions{Replace: collfs.ReplaceAny}
 	switch m.rnd.IntN(20) {
 	case 0, 1, 2:
 		put(t, x.c, m.name(), m.content(1+m.rnd.IntN(5000)))
@@ -249,14 +253,14 @@ func (m *crashModel) step() {
 	case 4, 5:
 		m.splice(x)
 	case 6:
-		_, _ = x.c.Copy(m.name(), m.name(), any)
+		_, _ = x.c.Copy(m.name(), m.name(), over)
 	case 7:
-		_, _ = x.c.Rename(m.name(), m.name(), any)
+		_, _ = x.c.Rename(m.name(), m.name(), over)
 	case 8:
 		_ = x.c.Remove(m.name(), nil)
 	case 9, 10, 11:
 		if x != y {
-			m.transfer(x, y, m.name(), m.name(), collfs.TransferOptions{CopyOptions: any, Move: m.rnd.IntN(2) == 0})
+			m.transfer(x, y, m.name(), m.name(), collfs.TransferOptions{CopyOptions: over, Move: m.rnd.IntN(2) == 0})
 		}
 	case 12, 13:
 		m.write(x)
@@ -418,7 +422,7 @@ func (m *crashModel) crash(power bool) {
 	all := m.all
 	m.close()
 	m.all = nil
-	m.open(dir)
+	m.open(dir, smallSegment)
 	for i, was := range all {
 		got := files(t, m.add(was.id).c)
 		if !slices.ContainsFunc(was.states[was.durable:], func(s map[string]string) bool { return maps.Equal(got, s) }) {
@@ -472,6 +476,27 @@ func (m *crashModel) lose(dir string, synced map[keepio.BlockID]int64) {
 	}
 }
 
+const smallSegment = 256 << 10
+
+// newCrashModel returns a model of a new store with three collections.
+func newCrashModel(t *testing.T, seed uint64, segment int64) *crashModel {
+	m := &crashModel{t: t, rnd: rand.New(rand.NewPCG(seed, 5)), dice: rand.New(rand.NewPCG(seed, 6))}
+	m.open(filepath.Join(t.TempDir(), "store"), segment)
+	user, err := m.store.sql.CreateUser(t.Context(), "user", "User", "", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		id := m.store.sql.NewCollectionUUID()
+		_, err := m.store.sql.Commit(t.Context(), collfs.Tx{Durable: true, Records: []collfs.RecordOp{{Kind: collfs.CreateCollection, UUID: id, Owner: user.UUID, Name: fmt.Sprint(i)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.add(id)
+	}
+	return m
+}
+
 func TestALossOfPowerLosesNothingThatWasDurable(t *testing.T) {
 	seeds, rounds := uint64(6), 4
 	if testing.Short() {
@@ -479,20 +504,7 @@ func TestALossOfPowerLosesNothingThatWasDurable(t *testing.T) {
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			m := &crashModel{t: t, rnd: rand.New(rand.NewPCG(seed, 5))}
-			m.open(filepath.Join(t.TempDir(), "store"))
-			user, err := m.store.sql.CreateUser(t.Context(), "user", "User", "", false)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i := range 3 {
-				id := m.store.sql.NewCollectionUUID()
-				_, err := m.store.sql.Commit(t.Context(), collfs.Tx{Durable: true, Records: []collfs.RecordOp{{Kind: collfs.CreateCollection, UUID: id, Owner: user.UUID, Name: fmt.Sprint(i)}}})
-				if err != nil {
-					t.Fatal(err)
-				}
-				m.add(id)
-			}
+			m := newCrashModel(t, seed, smallSegment)
 			m.keepJournal()
 			for range rounds {
 				for range 10 + m.rnd.IntN(60) {
@@ -502,5 +514,217 @@ func TestALossOfPowerLosesNothingThatWasDurable(t *testing.T) {
 			}
 			m.close()
 		})
+	}
+}
+
+// A crashWorker has files of its own, in all collections, so that its acknowledged
+// changes alone decide what they are.
+type crashWorker struct {
+	m   *crashModel
+	id  int
+	rnd *rand.Rand
+	n   int // counts names and contents
+
+	mu    sync.Mutex // guards the fields below
+	state crashState
+	next  crashState // what the change under way makes of it; nil: there is none
+}
+
+// A crashState is files, by name and number of the collection.
+type crashState map[string]string
+
+func crashName(coll int, name string) string { return fmt.Sprintf("%d/%s", coll, name) }
+
+// change makes one change, and has it durable.
+func (w *crashWorker) change() error {
+	ctx, m := context.Background(), w.m
+	next := maps.Clone(w.state)
+	to := w.rnd.IntN(len(m.all))
+	w.n++
+	name := fmt.Sprintf("w%d-%d", w.id, w.n)
+	content := strings.Repeat(fmt.Sprintf("%d:%d;", w.id, w.n), 1+w.rnd.IntN(300))
+	if w.rnd.IntN(10) == 0 {
+		content = strings.Repeat(content, 1+(140<<10)/len(content))
+	}
+	from := ""
+	if names := slices.Sorted(maps.Keys(w.state)); len(names) > 0 {
+		from = names[w.rnd.IntN(len(names))]
+	}
+	x := m.all[to]
+	var coll int
+	var old string
+	if from != "" {
+		if _, err := fmt.Sscanf(from, "%d/%s", &coll, &old); err != nil {
+			return err
+		}
+	}
+	over := collfs.TransferOptions{CopyOptions: collfs.CopyOptions{Replace: collfs.ReplaceAny}}
+	var do func() error
+	switch kind := w.rnd.IntN(10); {
+	case from == "" || kind < 3:
+		next[crashName(to, name)] = content
+		do = func() error { return w.put(x.c, name, content, -1) }
+	case kind < 6: // into a file
+		x = m.all[coll]
+		was := w.state[from]
+		off := w.rnd.IntN(len(was) + 1)
+		next[from] = was[:off] + content + was[min(len(was), off+len(content)):]
+		do = func() error { return w.put(x.c, old, content, int64(off)) }
+	case kind < 7:
+		x = m.all[coll]
+		delete(next, from)
+		do = func() error { return x.c.Remove(old, nil) }
+	case to == coll:
+		next[crashName(to, name)] = w.state[from]
+		do = func() error { _, err := x.c.Copy(old, name, over.CopyOptions); return err }
+	default:
+		next[crashName(to, name)] = w.state[from]
+		if over.Move = kind < 9; over.Move {
+			delete(next, from)
+		}
+		do = func() error { _, err := m.fs.Transfer(ctx, m.all[coll].c, old, x.c, name, over); return err }
+	}
+	w.mu.Lock()
+	w.next = next
+	w.mu.Unlock()
+	err := do()
+	if err == nil {
+		err = x.c.Commit(ctx, true)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.next = nil
+	if err == nil {
+		w.state = next
+	}
+	return err
+}
+
+// put makes a file, or writes into one at off.
+func (w *crashWorker) put(c *collfs.Collection, name, content string, off int64) error {
+	s, err := c.NewStage(-1)
+	if err != nil {
+		return err
+	}
+	defer s.Abort()
+	if _, err := s.Write(context.Background(), []byte(content)); err != nil {
+		return err
+	}
+	if off < 0 {
+		_, _, err = c.Link(s, name, collfs.LinkOptions{})
+		return err
+	}
+	_, err = c.Splice(s, name, off, collfs.SpliceOptions{})
+	return err
+}
+
+// TestALossOfPowerAmongManyChangesLosesNoneThatWasAcknowledged is the same with many
+// at work, who move files between collections while others commit there.
+func TestALossOfPowerAmongManyChangesLosesNoneThatWasAcknowledged(t *testing.T) {
+	seeds := uint64(3)
+	if testing.Short() {
+		seeds = 1
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			m := newCrashModel(t, seed, 0)
+			defer m.close()
+			m.mu.Lock()
+			m.odds = 12
+			m.mu.Unlock()
+			var workers []*crashWorker
+			for id := range 6 {
+				workers = append(workers, &crashWorker{m: m, id: id, rnd: rand.New(rand.NewPCG(seed, uint64(id))), state: crashState{}})
+			}
+			acknowledged, done := make(chan struct{}), make(chan struct{})
+			var wg sync.WaitGroup
+			for _, w := range workers {
+				wg.Go(func() {
+					for {
+						if err := w.change(); err != nil {
+							t.Errorf("worker %d: %v", w.id, err)
+						}
+						select {
+						case acknowledged <- struct{}{}:
+						case <-done:
+							return
+						}
+					}
+				})
+			}
+			for range 4 {
+				for range 60 {
+					<-acknowledged
+				}
+				m.checkImage(workers)
+			}
+			close(done)
+			wg.Wait()
+		})
+	}
+}
+
+// A crashWish is what a worker's files may be.
+type crashWish struct{ state, next crashState }
+
+// image is what a loss of power just now would leave, and what has to be in it.
+func (m *crashModel) image(workers []*crashWorker) (dir string, want []crashWish) {
+	dir = m.t.TempDir()
+	m.pass.Lock()
+	defer m.pass.Unlock()
+	for _, w := range workers {
+		w.mu.Lock()
+		want = append(want, crashWish{w.state, w.next})
+		w.mu.Unlock()
+	}
+	// The applier may be at work: what the database has of it was synced before, and
+	// what it lacks is in the journal.
+	m.copyTo(dir, "keepdav.db")
+	m.copyTo(dir, "keepdav.db-wal")
+	m.mu.Lock()
+	synced := maps.Clone(m.synced)
+	m.mu.Unlock()
+	m.copyTo(dir, "journal")
+	m.copyTo(dir, "open")
+	m.lose(filepath.Join(dir, "open"), synced)
+	return dir, want
+}
+
+// checkImage opens what a loss of power just now would leave.
+func (m *crashModel) checkImage(workers []*crashWorker) {
+	t, ctx := m.t, context.Background()
+	dir, want := m.image(workers)
+	store, err := openRealStore(ctx, dir, false, func(cfg *sqlite.Config) { cfg.Reserve = -1 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := collfs.NewFS(collfs.Config{Catalog: store.sql, Spool: store.spool})
+	defer func() {
+		if err := errors.Join(f.Close(ctx), store.close(ctx)); err != nil {
+			t.Error(err)
+		}
+	}()
+	got := make([]crashState, len(workers))
+	for i := range got {
+		got[i] = crashState{}
+	}
+	for i, x := range m.all {
+		c, err := f.Open(ctx, x.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, content := range files(t, c) {
+			var w, n int
+			if _, err := fmt.Sscanf(name, "w%d-%d", &w, &n); err != nil {
+				t.Fatal(name, err)
+			}
+			got[w][crashName(i, name)] = content
+		}
+		c.Release()
+	}
+	for i, w := range want {
+		if !maps.Equal(got[i], w.state) && (w.next == nil || !maps.Equal(got[i], w.next)) {
+			t.Errorf("worker %d has %v; want %v, or %v", i, sizes(got[i]), sizes(w.state), sizes(w.next))
+		}
 	}
 }
