@@ -60,7 +60,7 @@ func TestContentOpenedByItsHashStaysAsItIs(t *testing.T) {
 	if err != nil || !c.ReadOnly() {
 		t.Fatalf("OpenPDH() = %v", err)
 	}
-	defer c.Release()
+	defer func(c *collfs.Collection) { c.Release() }(c)
 	put(t, a, "d/x", "changed")
 	if err := a.Remove("z", nil); err != nil {
 		t.Fatal(err)
@@ -92,5 +92,16 @@ func TestContentOpenedByItsHashStaysAsItIs(t *testing.T) {
 	}
 	if _, err := f.Transfer(ctx, c, "d", a, "moved", collfs.TransferOptions{Move: true}); !errors.Is(err, collfs.ErrReadOnly) {
 		t.Errorf("move from a content opened by its hash = %v; want ErrReadOnly", err)
+	}
+
+	// Garbage collection must get at what only it refers to.
+	if c, err = f.OpenPDH(ctx, b.UUID(), "d41d8cd98f00b204e9800998ecf8427e+0"); err != nil {
+		t.Fatal(err)
+	}
+	c.Release()
+	before := f.CachedBytes()
+	f.Unload(func(collfs.UUID, int) bool { return false })
+	if got := f.CachedBytes(); got >= before {
+		t.Errorf("CachedBytes() = %d after Unload; want less than %d", got, before)
 	}
 }

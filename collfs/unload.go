@@ -1,8 +1,9 @@
 package collfs
 
 // Unload drops from memory the collections that nobody uses just now and that
-// idle says are not worth keeping; version is 0 for the present state. Until
-// then what they refer to counts as in use (see Held). idle may take its time.
+// idle says are not worth keeping; version is 0 for the present state. What
+// OpenPDH has opened goes unasked. Until then what they refer to counts as in use
+// (see Held). idle may take its time.
 func (f *FS) Unload(idle func(id UUID, version int) bool) {
 	f.mu.Lock()
 	var keys []slotKey
@@ -13,7 +14,7 @@ func (f *FS) Unload(idle func(id UUID, version int) bool) {
 	}
 	f.mu.Unlock()
 	for _, key := range keys {
-		if !idle(key.id, key.version) {
+		if key.pdh == "" && !idle(key.id, key.version) {
 			continue
 		}
 		f.mu.Lock()

@@ -138,6 +138,15 @@ func TestContentIsFoundByItsHash(t *testing.T) {
 	if n, err := l.Next(infos); n != 1 || err != nil || infos[0].Size != 9 {
 		t.Errorf("what is listed below a hash = %d, %v, size %d; want the size 9 that it had", n, err, infos[0].Size)
 	}
+
+	// What has a hash now can be copied within its collection.
+	now, err := r.files.Open(r.ctx, rec.UUID)
+	r.must(err)
+	defer now.Release()
+	pdh, err := now.PDH(r.ctx)
+	r.must(err)
+	r.copy("/by_id/"+string(pdh)+"/d/f", "/home/c/copy")
+	r.want("/home/c/copy", "other data")
 	_, bob := r.user("bob")
 	_, err = bob.Stat(r.ctx, "/by_id/"+rec.PDH)
 	wantErr(t, "Stat of a hash by who may not read it", err, fs.ErrNotExist)

@@ -191,7 +191,7 @@ func (f *FS) link(ctx context.Context, t *transfer, s, d *spot, check Check, rec
 		o.Replace = collfs.ReplaceAny
 	}
 	switch {
-	case s.uuid != d.uuid || s.version != 0:
+	case s.c != d.c: // s may be an old state of the same collection
 		return f.cross(ctx, t, s, d, o, records)
 	case s.path == "" || s.path == d.path:
 		return false, collfs.ErrIntoItself
