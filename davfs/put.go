@@ -362,9 +362,11 @@ func (u *sideUpload) Commit(ctx context.Context) (Info, bool, error) {
 // commitLarge links a file in the collection. It takes the place of a side file
 // of its name, which it would hide.
 func (u *sideUpload) commitLarge(ctx context.Context) (Info, bool, error) {
-	replaces := false
-	if _, err := u.fs.sideStat(ctx, u.key, u.path); err == nil && !u.large.spot.ok {
-		replaces = true
+	_, replaces, err := u.fs.checkSide(ctx, u.key, u.path, nil)
+	if err != nil {
+		return Info{}, false, err
+	}
+	if replaces = replaces && !u.large.spot.ok; replaces {
 		if _, _, err := u.fs.checkSide(ctx, u.key, u.path, u.large.o.Check); err != nil {
 			return Info{}, false, err
 		}
