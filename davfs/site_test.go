@@ -736,6 +736,56 @@ func TestNamesOfRecordsFold(t *testing.T) {
 	r.want("/home/loo\u0301se", "l2")
 }
 
+// A move to another form of a name is none to itself.
+func TestNamesAreRespelled(t *testing.T) {
+	const nfc, nfd = "M\u00fcll", "Mu\u0308ll"
+	r := newRig(t)
+	r.mkdir("/home/c", "/home/c/"+nfc, "/home/c/"+nfc+"/"+nfc, "/home/"+nfc+"2")
+	r.project(r.admin.UUID, nfc+"3")
+	r.put("/home/c/"+nfc+"/f", "in a directory")
+	r.put("/home/c/"+nfc+"1", "file")
+	r.put("/home/c/._"+nfc+"1", "fork")
+	r.put("/home/"+nfc+"2/f", "in a collection")
+	r.put("/home/"+nfc+"3/f", "in a project")
+	r.put("/home/"+nfc+"4", "loose")
+	want := func(form string) {
+		t.Helper()
+		r.wantList("/home/c", form+"/", form+"1")
+		r.wantList("/home/c/"+form, form+"/", "f")
+		r.wantList("/home", form+"2/", form+"3/", form+"4", "c/")
+		r.want("/home/c/"+form+"/f", "in a directory")
+		r.want("/home/c/"+form+"1", "file")
+		r.want("/home/c/._"+form+"1", "fork")
+		r.want("/home/"+form+"2/f", "in a collection")
+		r.want("/home/"+form+"3/f", "in a project")
+		r.want("/home/"+form+"4", "loose")
+	}
+	names := []string{"/home/c/%s/%[1]s", "/home/c/%s", "/home/c/%s1", "/home/%s2", "/home/%s3", "/home/%s4"}
+	for _, to := range []string{nfd, nfc} {
+		from := map[string]string{nfc: nfd, nfd: nfc}[to]
+		for _, name := range names {
+			src, dst := fmt.Sprintf(name, from), fmt.Sprintf(name, to)
+			_, err := r.Copy(r.ctx, src, dst, davfs.CopyOptions{Overwrite: true})
+			wantErr(t, "copy to another form", err, collfs.ErrIntoItself)
+			check := func(_ davfs.Info, ok bool) error {
+				if ok {
+					t.Errorf("move to %s: there is something", dst)
+				}
+				return nil
+			}
+			created, err := r.Move(r.ctx, src, dst, davfs.CopyOptions{Overwrite: to == nfc, Check: check})
+			if err != nil || !created {
+				t.Errorf("Move(%+q, %+q) = %v, %v", src, dst, created, err)
+			}
+			_, err = r.Move(r.ctx, src, dst, davfs.CopyOptions{Overwrite: true})
+			wantErr(t, "move to the form that it has", err, collfs.ErrIntoItself)
+		}
+		want(to)
+		r.reopen()
+		want(to)
+	}
+}
+
 func TestCaseFoldsForWindowsOnly(t *testing.T) {
 	r := newRig(t)
 	r.mkdir("/home/Docs", "/home/Docs/Sub")

@@ -31,6 +31,7 @@ func TestOnSQLite(t *testing.T) {
 		"RevokedGrantActsWithinSeconds":                   TestRevokedGrantActsWithinSeconds,
 		"ChangesByOthersAreSeen":                          TestChangesByOthersAreSeen,
 		"NamesOfRecordsFold":                              TestNamesOfRecordsFold,
+		"NamesAreRespelled":                               TestNamesAreRespelled,
 		"CaseFoldsForWindowsOnly":                         TestCaseFoldsForWindowsOnly,
 		"UsageCountsTheCollection":                        TestUsageCountsTheCollection,
 		"AppleLitterStaysOutOfCollections":                TestAppleLitterStaysOutOfCollections,

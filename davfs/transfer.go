@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"strings"
 
 	"keepdav/collfs"
@@ -50,12 +51,31 @@ func (f *FS) transferNames(ctx context.Context, src, dst string, t *transfer) (c
 			return false, pathError(t.op, src, serr)
 		}
 	default:
+		t.respell()
 		created, err = f.transfer(ctx, t)
 	}
 	if s, ok := err.(onSource); ok {
 		return false, pathError(t.op, src, s.error)
 	}
 	return created, pathError(t.op, dst, err)
+}
+
+// respell makes a move of a record to another spelling of its name, by which it
+// was found as well, one to a name that is free.
+func (t *transfer) respell() {
+	base := path.Base(t.to.name)
+	if t.move && t.to.project != "" && t.from.isRecord() && t.to.isRecord() && t.from.uuid == t.to.uuid && t.from.project == t.to.project && base != t.from.base {
+		t.to = t.to.vacant()
+		t.to.base = base
+	}
+}
+
+// respell is the same for a path in a collection, which to leads to.
+func (s *spot) respell(to *place, t *transfer, from *spot) {
+	_, base := splitPath(to.path)
+	if dir, old := splitPath(from.path); t.move && s.ok && s.uuid == from.uuid && s.path == from.path && base != old {
+		s.path, s.ok, s.node = path.Join(dir, base), false, collfs.NodeInfo{}
+	}
 }
 
 // below reports whether name lies below dir.
@@ -132,6 +152,7 @@ func (f *FS) transferPath(ctx context.Context, t *transfer, s *spot) (created bo
 		return false, err
 	}
 	defer d.close()
+	d.respell(&to, t, s)
 	if over {
 		created, err = f.linkOver(ctx, t, s, &d)
 	} else {

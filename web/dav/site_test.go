@@ -138,6 +138,9 @@ func TestNamesMatchWithoutCaseOnlyForWindows(t *testing.T) {
 	win.want(200, "GET", "/home/coll/DIR/X", "", "")
 	win.want(201, "MOVE", "/home/coll/Mixed.Case", "Destination: /home/coll/mixed.case", "")
 	s.want(200, "GET", "/home/coll/mixed.case", "", "")
+	win.want(201, "MOVE", "/home/coll/MIXED.case", "Destination: /home/coll/Mixed.CASE\nOverwrite: F", "") // however the source is spelled
+	win.want(201, "MOVE", "/home/coll/MIXED.case", "Destination: /home/coll/mixed.case", "")
+	s.want(200, "GET", "/home/coll/mixed.case", "", "")
 	s.put("/home/coll/MIXED.CASE")
 	win.want(404, "GET", "/home/coll/Mixed.Case", "", "")
 }
@@ -152,6 +155,12 @@ func TestMacNamesMatchInAnyForm(t *testing.T) {
 	if rs := s.propfind("/home/coll/", "Depth: 1", ""); len(rs) != 2 || rs[1].Href != "/home/coll/r%C3%A9sum%C3%A9" {
 		t.Errorf("listing: %+v", rs)
 	}
+	s.want(201, "MOVE", "/home/coll/r%C3%A9sum%C3%A9", "Destination: /home/coll/re%CC%81sume%CC%81\nOverwrite: F", "")
+	if rs := s.propfind("/home/coll/", "Depth: 1", ""); len(rs) != 2 || rs[1].Href != "/home/coll/re%CC%81sume%CC%81" {
+		t.Errorf("listing after the name was respelled: %+v", rs)
+	}
+	s.want(403, "MOVE", "/home/coll/r%C3%A9sum%C3%A9", "Destination: /home/coll/re%CC%81sume%CC%81", "")
+	s.want(201, "MOVE", "/home/coll/re%CC%81sume%CC%81", "Destination: /home/coll/r%C3%A9sum%C3%A9", "")
 	// A lock taken under one form holds under the other.
 	s.lock(200, "/home/coll/r%C3%A9sum%C3%A9", "", exclusiveXML)
 	s.want(423, "PUT", "/home/coll/re%CC%81sume%CC%81", "", "z")

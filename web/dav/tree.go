@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"net/http"
-	"strings"
 
 	"keepdav/collfs"
 	"keepdav/davfs"
@@ -96,10 +95,6 @@ func (q *request) copyMove() error {
 	src, dst := q.path.Name, dest.Name
 	if q.quirks.Windows {
 		dst = q.windowsPath(dst)
-		if strings.EqualFold(src, dst) {
-			// A rename that only changes case must not find its source again.
-			q.ctx = q.r.Context()
-		}
 	}
 	overwrite, err := ParseOverwrite(q.r.Header.Get("Overwrite"))
 	if err != nil {
@@ -133,6 +128,9 @@ func (q *request) copyMove() error {
 	target, exists, err := q.stat(dst)
 	if err != nil {
 		return noParent(err)
+	}
+	if move && exists && target.Collection == info.Collection && target.Path == info.Path {
+		target, exists = davfs.Info{}, false // another spelling of the source's name
 	}
 	dstGuard, err := q.newGuard(dst, TouchTree, target, exists)
 	if err != nil {
