@@ -3,6 +3,7 @@ package collfs
 import (
 	"fmt"
 	"io/fs"
+	"sync/atomic"
 
 	"keepdav/keepio"
 )
@@ -105,6 +106,7 @@ func (t *Tree) remove(path string) (*node, error) {
 		}
 		t.root.kids = new(dir)
 		t.files, t.dirs, t.bytes, t.segs, t.names = 0, 0, 0, 0, 0
+		t.indexed = new(atomic.Int64)
 		return &old, nil
 	}
 	t.unlink(n)

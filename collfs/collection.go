@@ -161,9 +161,23 @@ func (c *Collection) Stat(path string) (NodeInfo, error) {
 // Resolve returns the path that is meant by path when names are compared as m
 // says; see Tree.Resolve.
 func (c *Collection) Resolve(path string, m Match) (resolved string, ok bool) {
+	for {
+		resolved, ok, first := c.resolve(path, m)
+		if first == nil {
+			return resolved, ok
+		}
+		first()
+	}
+}
+
+func (c *Collection) resolve(path string, m Match) (resolved string, ok bool, first func()) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return c.tree.Resolve(path, m)
+	resolved, ok, first = c.tree.resolve(path, m, manyNames)
+	if c.tree.MemSize() != c.size.Load() { // an index was made
+		c.resize()
+	}
+	return resolved, ok, first
 }
 
 // Count counts path and all below it, up to limit.

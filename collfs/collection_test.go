@@ -3,6 +3,7 @@ package collfs_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"reflect"
@@ -122,5 +123,24 @@ func TestChecksumsGoWithTheirContent(t *testing.T) {
 	i, err := c.Stat("f")
 	if want := map[string]string{collfs.ExtraXattr + "user.a": "b"}; err != nil || !reflect.DeepEqual(i.Attr.Extra, want) {
 		t.Errorf("attributes of a changed file = %v, %v; want %v", i.Attr.Extra, err, want)
+	}
+}
+
+// The cache has to make room for what lookups have built.
+func TestIndexesOfNamesCountInTheCache(t *testing.T) {
+	e := newEnv(t)
+	f := e.fs()
+	c := e.open(f, e.catalog.Create(e.home, "c"))
+	for i := range 200 {
+		if _, err := c.Mkdir(fmt.Sprint("Dir", i), collfs.Attr{}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := f.CachedBytes()
+	if _, ok := c.Resolve("nothing", collfs.MatchFold); ok {
+		t.Error("Resolve() finds nothing")
+	}
+	if got := f.CachedBytes(); got < before+200*100 {
+		t.Errorf("CachedBytes() = %d after %d; want the index counted", got, before)
 	}
 }

@@ -107,7 +107,7 @@ func (d *dir) set(name string, n *node) {
 		d.nonASCII++
 	}
 	if x := d.index.Load(); x != nil {
-		x.added(name)
+		x.changed(nameChange{name: name})
 	}
 	e := entry{name, n}
 	k := d.own(c)
@@ -151,7 +151,7 @@ func (d *dir) remove(name string) bool {
 		d.nonASCII--
 	}
 	if x := d.index.Load(); x != nil {
-		x.removed(name)
+		x.changed(nameChange{name: name, gone: true})
 	}
 	return true
 }

@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -78,103 +76,7 @@ const (
 	MatchFold
 )
 
-// nameIndexes finds the names of a directory by a normal form. Lookups make the
-// parts they need, changes keep them up to date.
-type nameIndexes struct {
-	mu   sync.Mutex
-	nfc  map[string][]string // names that aren't ASCII, by their NFC
-	fold map[string][]string // all names, by their folded NFC
-}
-
 func foldName(name string) string { return norm.NFC.String(cases.Fold().String(norm.NFC.String(name))) }
-
-// added tells x of a new name.
-func (x *nameIndexes) added(name string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.nfc != nil && !isASCII(name) {
-		k := norm.NFC.String(name)
-		x.nfc[k] = append(x.nfc[k], name)
-	}
-	if x.fold != nil {
-		k := foldName(name)
-		x.fold[k] = append(x.fold[k], name)
-	}
-}
-
-// removed tells x that a name is gone.
-func (x *nameIndexes) removed(name string) {
-	drop := func(m map[string][]string, key string) {
-		if m == nil {
-			return
-		}
-		rest := slices.DeleteFunc(slices.Clone(m[key]), func(s string) bool { return s == name })
-		if m[key] = rest; len(rest) == 0 {
-			delete(m, key)
-		}
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if !isASCII(name) {
-		drop(x.nfc, norm.NFC.String(name))
-	}
-	drop(x.fold, foldName(name))
-}
-
-// match finds the name in d that equals name under m; exact bytes win.
-func (d *dir) match(name string, m Match) (string, *node) {
-	if n := d.get(name); n != nil {
-		return name, n
-	}
-	if m == MatchExact || m == MatchNFC && d.nonASCII == 0 {
-		return "", nil
-	}
-	x := d.index.Load()
-	if x == nil {
-		x = new(nameIndexes)
-		if !d.index.CompareAndSwap(nil, x) {
-			x = d.index.Load()
-		}
-	}
-	if found := d.indexed(x, name, m); found != "" {
-		return found, d.get(found)
-	}
-	return "", nil
-}
-
-// indexed looks name up in the indexes, making them when they are missing.
-func (d *dir) indexed(x *nameIndexes, name string, m Match) string {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if d.nonASCII > 0 {
-		if x.nfc == nil {
-			x.nfc = make(map[string][]string, d.nonASCII)
-			for s := range d.view().all {
-				if !isASCII(s) {
-					k := norm.NFC.String(s)
-					x.nfc[k] = append(x.nfc[k], s)
-				}
-			}
-		}
-		if same := x.nfc[norm.NFC.String(name)]; len(same) > 0 {
-			return slices.Min(same)
-		}
-	}
-	if m != MatchFold {
-		return ""
-	}
-	if x.fold == nil {
-		x.fold = make(map[string][]string, d.n)
-		for s := range d.view().all {
-			k := foldName(s)
-			x.fold[k] = append(x.fold[k], s)
-		}
-	}
-	if same := x.fold[foldName(name)]; len(same) == 1 {
-		return same[0]
-	}
-	return ""
-}
 
 var conflictSuffix = regexp.MustCompile(`~\d{8}-\d{6}(~\d+)?~conflict~$`)
 

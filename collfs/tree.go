@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"math"
 	"strings"
+	"sync/atomic"
 
 	"keepdav/keepio"
 )
@@ -18,6 +20,8 @@ type Tree struct {
 	bytes int64
 	segs  int64 // segments of all files
 	names int64 // bytes of all names
+
+	indexed *atomic.Int64 // bytes of the directories' indexes; lookups change it, too
 }
 
 // A node is a file or a directory. Its place (up, name) changes by renames;
@@ -46,7 +50,7 @@ type NodeInfo struct {
 }
 
 // NewTree returns an empty tree.
-func NewTree() *Tree { return &Tree{root: &node{kids: new(dir)}} }
+func NewTree() *Tree { return &Tree{root: &node{kids: new(dir)}, indexed: new(atomic.Int64)} }
 
 // Files returns the number of files, Dirs that of directories below the root,
 // Bytes the sum of the files' sizes.
@@ -59,9 +63,9 @@ func (t *Tree) Dirs() int64 { return t.dirs }
 func (t *Tree) Bytes() int64 { return t.bytes }
 
 // MemSize estimates the bytes of heap that t occupies: a node and its entry
-// (136), its name, 16 a segment, and 200 for what else a directory has.
+// (136), its name, 16 a segment, 200 for what else a directory has, and indexes.
 func (t *Tree) MemSize() int64 {
-	return 1024 + 140*(t.files+t.dirs) + t.names + 16*t.segs + 200*t.dirs
+	return 1024 + 140*(t.files+t.dirs) + t.names + 16*t.segs + 200*t.dirs + t.indexed.Load()
 }
 
 func (n *node) isDir() bool { return n.kids != nil }
@@ -146,21 +150,30 @@ func (t *Tree) Content(path string) (Content, error) {
 // says, element by element. The elements that aren't there stay as they are
 // spelled; ok says whether all are there.
 func (t *Tree) Resolve(path string, m Match) (resolved string, ok bool) {
+	resolved, ok, _ = t.resolve(path, m, math.MaxInt)
+	return resolved, ok
+}
+
+// resolve is Resolve that does not index a directory of more than limit names
+// itself: see nameIndex.find.
+func (t *Tree) resolve(path string, m Match, limit int) (resolved string, ok bool, first func()) {
 	n := t.root
 	for rest := path; rest != ""; {
 		name, more, _ := strings.Cut(rest, "/")
 		var found string
 		var next *node
 		if n.isDir() {
-			found, next = n.kids.match(name, m)
+			if found, next, first = n.kids.match(name, m, t.indexed, limit); first != nil {
+				return "", false, first
+			}
 		}
 		if next == nil {
-			return joinPath(resolved, rest), false
+			return joinPath(resolved, rest), false, nil
 		}
 		n, rest = next, more
 		resolved = joinPath(resolved, found)
 	}
-	return resolved, true
+	return resolved, true, nil
 }
 
 // ReadDir returns what is in the directory at a clean path, in byte order.
@@ -218,7 +231,6 @@ func (t *Tree) Walk(fn func(path string, info NodeInfo, c Content) error) error 
 	return nil
 }
 
-// Blocks calls visit with each segment of each file; holes have no block.
 func (t *Tree) Blocks(visit func(keepio.Segment)) {
 	t.root.eachNode(func(n *node) {
 		for _, s := range n.segs {
@@ -245,6 +257,10 @@ func (t *Tree) count(n *node, sign int64) {
 func (t *Tree) countOne(n *node, sign int64) {
 	if n.isDir() {
 		t.dirs += sign
+		if x := n.kids.index.Load(); x != nil && sign < 0 {
+			n.kids.index.Store(nil)
+			x.leave()
+		}
 	} else {
 		t.files += sign
 	}
@@ -304,7 +320,7 @@ func (d *dir) clone(up *node) *dir {
 // Clone returns a copy of t.
 func (t *Tree) Clone() *Tree {
 	c := *t
-	c.root = t.root.clone()
+	c.root, c.indexed = t.root.clone(), new(atomic.Int64)
 	return &c
 }
 
