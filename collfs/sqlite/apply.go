@@ -115,6 +115,14 @@ func (s *Store) applyQueue() error {
 
 // syncBlocks has made durable what entries rely on, but for what was made durable
 // before them.
+//
+// While a block file cannot be synced, nothing is applied from the batch on in which
+// an entry relies on it, of other collections neither. The database remembers how far it
+// has followed the journal as one number, and a start replays what comes after: to
+// go on beyond a gap, it would have to know the entries beyond that it has. Their
+// order matters, too: one may change several collections, and the names of records
+// that others rely on. So the entries wait in the journal, where they are safe, and
+// commits go on up to maxStuckQueue.
 func (s *Store) syncBlocks(entries []*entry) error {
 	if s.cfg.SyncIDs == nil {
 		return nil
