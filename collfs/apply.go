@@ -105,7 +105,7 @@ func (t *Tree) remove(path string) (*node, error) {
 			k.up = &old
 		}
 		t.root.kids = new(dir)
-		t.files, t.dirs, t.bytes, t.segs, t.names = 0, 0, 0, 0, 0
+		t.files, t.dirs, t.bytes, t.segs, t.names, t.holes = 0, 0, 0, 0, 0, 0
 		t.indexed = new(atomic.Int64)
 		return &old, nil
 	}

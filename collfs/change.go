@@ -266,7 +266,9 @@ func (c *Collection) transfer(kind OpKind, src, dst string, o CopyOptions) (crea
 	}
 	c.settleBelowLocked(n)
 	if kind == OpCopy {
-		err = c.freezeBelowLocked(n) // the last that may fail, before anything is taken away
+		if err = c.roomForHolesLocked(c.holesBelowLocked(n)); err == nil {
+			err = c.freezeBelowLocked(n) // the last that may fail, before anything is taken away
+		}
 	}
 	if err == nil {
 		err = c.clearTargetLocked(n, dst, old, o.Replace)
@@ -294,6 +296,14 @@ func (c *Collection) transfer(kind OpKind, src, dst string, o CopyOptions) (crea
 	}
 	c.addLocked(ch)
 	return old == nil, nil
+}
+
+// holesBelowLocked returns how many bytes of holes n and all below it have.
+func (c *Collection) holesBelowLocked(n *node) (bytes int64) {
+	if c.tree.holes > 0 {
+		n.eachNode(func(m *node) { bytes += holesIn(m.segs) })
+	}
+	return bytes
 }
 
 // clearTargetLocked makes room for src at dst, where old is now, as far as how

@@ -84,7 +84,7 @@ func dump(t *Tree) map[string]any {
 		}{i, c}
 		return nil
 	})
-	out["\x00sums"] = [5]int64{t.files, t.dirs, t.bytes, t.segs, t.names}
+	out["\x00sums"] = [6]int64{t.files, t.dirs, t.bytes, t.segs, t.names, t.holes}
 	return out
 }
 

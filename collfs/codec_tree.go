@@ -223,6 +223,7 @@ func (t *treeDecoder) node(n *node) {
 	if n.segs = t.segs[from:len(t.segs):len(t.segs)]; len(n.segs) > 0 {
 		n.size = sizeOf(n.segs)
 		t.tree.bytes += n.size
+		t.tree.holes += holesIn(n.segs)
 	}
 }
 

@@ -224,6 +224,104 @@ func TestNoFileGrowsBeyondTheLargestOne(t *testing.T) {
 	}
 }
 
+// A manifest names a block for every 64 MiB of a hole, which costs nobody anything.
+func TestHolesOfACollectionAreBoundedTogether(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	f := e.fs()
+	id := e.catalog.Create(e.home, "c")
+	c, other := e.open(f, id), e.open(f, e.catalog.Create(e.home, "other"))
+	for _, c := range []*collfs.Collection{c, other} {
+		put(t, c, "f", "x")
+		put(t, c, "g", "y")
+	}
+	open := func(c *collfs.Collection, path string) *collfs.Handle {
+		h, _, err := c.OpenFile(path, collfs.OpenOptions{Flags: os.O_RDWR})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { h.Close(ctx) })
+		return h
+	}
+	splice := func(c *collfs.Collection) error {
+		s, err := c.NewStage(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Abort()
+		if _, err := s.Write(ctx, []byte("z")); err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Splice(s, "g", 1<<30, collfs.SpliceOptions{MaxHole: 1 << 40})
+		return err
+	}
+	fits := func(what string, c *collfs.Collection, want error) {
+		t.Helper()
+		check := func(how string, err error) {
+			t.Helper()
+			if !errors.Is(err, want) {
+				t.Errorf("%s: a %s that makes a hole: %v; want %v", what, how, err, want)
+			}
+		}
+		check("splice", splice(c))
+		h := open(c, "g")
+		cut := func() {
+			t.Helper()
+			if err := h.Truncate(1); err != nil {
+				t.Errorf("%s: truncate to less: %v", what, err)
+			}
+		}
+		cut()
+		_, err := h.WriteAt(ctx, []byte("z"), 1<<30)
+		check("write", err)
+		cut()
+		check("truncate", h.Truncate(2<<30))
+		cut()
+		if err := h.Close(ctx); err != nil {
+			t.Errorf("%s: Close() = %v", what, err)
+		}
+	}
+	h := open(c, "f")
+	fits("before", c, nil)
+	if err := h.Truncate(1 << 46); err != nil {
+		t.Fatal(err)
+	}
+	fits("while it is written", c, collfs.ErrTooSparse)
+	if err := h.Sync(ctx, true); err != nil {
+		t.Fatal(err)
+	}
+	fits("after it is committed", c, collfs.ErrTooSparse)
+	fits("after it was loaded", e.open(e.fs(), id), collfs.ErrTooSparse)
+	if _, err := c.Copy("f", "copy", collfs.CopyOptions{}); !errors.Is(err, collfs.ErrTooSparse) || collfs.KindOf(err) != collfs.Full {
+		t.Errorf("Copy() = %v; want ErrTooSparse", err)
+	}
+	if _, err := c.Rename("f", "r", collfs.CopyOptions{}); err != nil {
+		t.Errorf("Rename() = %v", err)
+	}
+	if err := open(other, "f").Truncate(1 << 30); err != nil {
+		t.Fatal(err)
+	}
+	for _, move := range []bool{false, true} {
+		if _, err := f.Transfer(ctx, c, "r", other, "r", collfs.TransferOptions{Move: move}); !errors.Is(err, collfs.ErrTooSparse) {
+			t.Errorf("Transfer() = %v; want ErrTooSparse", err)
+		}
+	}
+	if _, err := h.WriteAt(ctx, []byte("x"), 1<<45); err != nil { // into the hole
+		t.Error(err)
+	}
+	if err := h.Truncate(1 << 40); err != nil {
+		t.Fatal(err)
+	}
+	fits("after the file was cut", c, nil)
+	if _, err := c.Copy("r", "copy", collfs.CopyOptions{}); err != nil {
+		t.Errorf("Copy() = %v", err)
+	}
+	if err := errors.Join(h.Truncate(1<<46-1<<41), c.RemoveAll("r", nil), c.RemoveAll("copy", nil)); err != nil {
+		t.Fatal(err)
+	}
+	fits("after the files are gone", c, nil)
+}
+
 func TestReadOfAHandleCostsWhatItReads(t *testing.T) {
 	ctx := context.Background()
 	e := newEnv(t)

@@ -27,6 +27,7 @@ var (
 	ErrClosed         = errors.New("is closed")
 	ErrShortBody      = errors.New("upload ended before its announced length")
 	ErrTooManyEntries = errors.New("has too many entries for one answer")
+	ErrTooSparse      = errors.New("holes of the collection would be too large")
 )
 
 // A Kind says what an error means to a user. Each kind has one HTTP status and
@@ -81,6 +82,7 @@ var kinds = []struct {
 	{ErrTooManyEntries, TooMany},
 	{ErrClosed, Closed},
 	{keepio.ErrFull, Full},
+	{ErrTooSparse, Full},
 	{ErrBadEncoding, Corrupt},
 	{manifest.ErrMalformed, Corrupt}, // of a collection; an upload of one is checked where it comes in
 	{keepio.ErrNotFound, Corrupt},    // a tree names a block that is gone

@@ -42,6 +42,7 @@ type openFile struct {
 	base  ContentID
 	was   Attr                     // before it got dirty
 	edits edits                    // what is dirty
+	holes int64                    // bytes of holes that the tree counts and the node does not have yet
 	fresh map[*keepio.Block]uint32 // from where on a block's bytes were appended here and are not frozen
 }
 
@@ -192,6 +193,8 @@ func (c *Collection) showLocked(n *node) {
 	segs := n.open.spans.segments()
 	if n.open.state == stateLinked {
 		c.tree.segs += int64(len(segs) - len(n.segs))
+		c.tree.holes += holesIn(segs) - holesIn(n.segs) - n.open.holes
+		n.open.holes = 0
 	}
 	n.segs = segs
 }
@@ -320,6 +323,38 @@ func (o *openFile) spansOf(segs []keepio.Segment) *spans {
 // maxFile is the most bytes that a file may have.
 const maxFile = 1 << 46
 
+// maxHoles is the most bytes that the holes of a collection may have together.
+// They take no room, but a manifest names a block for every 64 MiB of them:
+// these make a million.
+const maxHoles = maxFile
+
+// roomForHolesLocked says why the collection may not get n bytes more of holes.
+func (c *Collection) roomForHolesLocked(n int64) error {
+	if n <= 0 || c.tree.holes <= maxHoles-n {
+		return nil
+	}
+	for f := range c.dirty { // what was written into holes or cut off isn't counted out yet
+		c.showLocked(f)
+	}
+	if c.tree.holes > maxHoles-n {
+		return ErrTooSparse
+	}
+	return nil
+}
+
+// addHoleLocked counts a hole of n bytes, if that is more than none, which a
+// handle is about to make at the end of f.
+func (c *Collection) addHoleLocked(f *node, n int64) error {
+	if err := c.roomForHolesLocked(n); err != nil {
+		return err
+	}
+	if n > 0 && f.open.state == stateLinked {
+		c.tree.holes += n
+		f.open.holes += n
+	}
+	return nil
+}
+
 func (h *Handle) checkWrite(off, n int64) error {
 	switch {
 	case h.done.Load():
@@ -394,6 +429,9 @@ func (h *Handle) writeLocked(ctx context.Context, p []byte, off int64, atEnd boo
 		if off = h.n.size; off > maxFile-int64(len(p)) {
 			return 0, fs.ErrInvalid
 		}
+	}
+	if err := c.addHoleLocked(h.n, off-h.n.size); err != nil {
+		return 0, err
 	}
 	h.wrote.Store(true)
 	c.touchLocked(h.n)
@@ -472,6 +510,9 @@ func (h *Handle) Truncate(size int64) error {
 		defer c.unlock()
 		if size == h.n.size {
 			return nil
+		}
+		if err := c.addHoleLocked(h.n, size-h.n.size); err != nil {
+			return err
 		}
 		h.wrote.Store(true)
 		c.touchLocked(h.n)

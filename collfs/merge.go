@@ -389,6 +389,7 @@ func (c *Collection) attachLocked(n, at *node) {
 		n.segs = at.segs
 	}
 	c.tree.segs += int64(len(n.segs) - len(at.segs))
+	c.tree.holes += holesIn(n.segs) - holesIn(at.segs)
 	c.tree.link(at.up, at.name, n)
 }
 

@@ -46,6 +46,9 @@ func (c *Collection) Splice(s *Stage, path string, off int64, o SpliceOptions) (
 	if off-n.size > o.MaxHole || off > maxFile-piece.Size {
 		return NodeInfo{}, pathError("write", path, fmt.Errorf("offset %d is too far beyond the end, %d: %w", off, n.size, fs.ErrInvalid))
 	}
+	if err := c.roomForHolesLocked(off - n.size); err != nil {
+		return NodeInfo{}, pathError("write", path, err)
+	}
 	if piece.Size == 0 {
 		s.end()
 		return n.info(), nil

@@ -238,7 +238,15 @@ func (c *Collection) receiveLocked(src *node, path string, o TransferOptions) (c
 		}
 		changes = append(changes, change{Op: Op{Kind: OpDelete, Path: path, Old: old.id}, node: old})
 	}
-	return spread(changes, src, path, o.Shallow), old == nil, nil
+	changes = spread(changes, src, path, o.Shallow)
+	var holes int64
+	for i := range changes {
+		holes += holesIn(changes[i].Content.Segments)
+	}
+	if err := c.roomForHolesLocked(holes); err != nil {
+		return nil, false, pathError("transfer", path, err)
+	}
+	return changes, old == nil, nil
 }
 
 // mayReplace says whether src may take the place of old.

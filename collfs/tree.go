@@ -20,6 +20,7 @@ type Tree struct {
 	bytes int64
 	segs  int64 // segments of all files
 	names int64 // bytes of all names
+	holes int64 // bytes of all holes
 
 	indexed *atomic.Int64 // bytes of the directories' indexes; lookups change it, too
 }
@@ -231,6 +232,7 @@ func (t *Tree) Walk(fn func(path string, info NodeInfo, c Content) error) error 
 	return nil
 }
 
+// Blocks calls visit with each segment of each file; holes have no block.
 func (t *Tree) Blocks(visit func(keepio.Segment)) {
 	t.root.eachNode(func(n *node) {
 		for _, s := range n.segs {
@@ -267,6 +269,17 @@ func (t *Tree) countOne(n *node, sign int64) {
 	t.bytes += sign * n.size
 	t.segs += sign * int64(len(n.segs))
 	t.names += sign * int64(len(n.name))
+	t.holes += sign * holesIn(n.segs)
+}
+
+// holesIn returns how many bytes of segs are holes.
+func holesIn(segs []keepio.Segment) (n int64) {
+	for _, s := range segs {
+		if s.Block == nil {
+			n += int64(s.Len)
+		}
+	}
+	return n
 }
 
 // link puts n, which is in no tree, under name into directory up, in place of
@@ -286,6 +299,7 @@ func (t *Tree) unlink(n *node) {
 func (t *Tree) setContent(n *node, c Content) {
 	t.bytes += c.Size - n.size
 	t.segs += int64(len(c.Segments) - len(n.segs))
+	t.holes += holesIn(c.Segments) - holesIn(n.segs)
 	n.id, n.size, n.segs = c.ID, c.Size, c.Segments
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"keepdav/collfs"
+	"keepdav/keepio"
 )
 
 // metaCollectionJSON is the record of a collection as the API of Arvados shows it.
@@ -43,8 +44,8 @@ type metaProjectJSON struct {
 	TrashAt    *time.Time  `json:"trash_at"`
 }
 
-// The manifest of a collection of largeRecord files takes megabytes, several times
-// over while it is made. maxLarge of them are in memory at once, until they are
+// The manifest of a collection of largeRecord files, or of as many blocks, takes
+// megabytes, several times over while it is made. maxLarge of them are in memory at once, until they are
 // sent; others wait.
 const (
 	largeRecord = 10_000
@@ -63,7 +64,7 @@ func (f *FS) metaSlot(ctx context.Context, p place) (done func(), err error) {
 	}
 	r, err := c.Record(ctx)
 	c.Release()
-	if err != nil || r.Files < largeRecord {
+	if err != nil || r.Files+r.Bytes/keepio.BlockSize < largeRecord {
 		return func() {}, err
 	}
 	select {
