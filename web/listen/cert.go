@@ -64,7 +64,7 @@ func FromFiles(cert, key string) (*Keeper, error) {
 // a small authority of this store, both made in dir when they are missing. Clients
 // that trust the authority go on working when the certificate is renewed.
 func SelfSigned(dir string, names []string) (*Keeper, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o700), syncDir(filepath.Dir(dir))); err != nil {
 		return nil, fmt.Errorf("make the directory of certificates: %w", err)
 	}
 	k := &Keeper{CA: filepath.Join(dir, caFile)}
@@ -221,7 +221,8 @@ func issue(template *x509.Certificate, ca *tls.Certificate) (*tls.Certificate, e
 	return &tls.Certificate{Certificate: append([][]byte{der}, chain...), PrivateKey: key, Leaf: leaf}, nil
 }
 
-// writePEM writes what c has, in one step.
+// writePEM writes what c has, in one step. When it returns, a loss of power
+// leaves it there: what is written next may need it.
 func writePEM(path string, c *tls.Certificate, mode fs.FileMode) error {
 	var text []byte
 	for _, der := range c.Certificate {
@@ -238,10 +239,23 @@ func writePEM(path string, c *tls.Certificate, mode fs.FileMode) error {
 	if err := writeSynced(tmp, text, mode); err != nil {
 		return fmt.Errorf("write a certificate: %w", err)
 	}
-	if err := os.Rename(tmp, path); err != nil {
+	err := os.Rename(tmp, path)
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
 		return fmt.Errorf("write a certificate: %w", err)
 	}
 	return nil
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // writeSynced writes a file that a loss of power doesn't leave empty once it is
