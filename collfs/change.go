@@ -44,8 +44,8 @@ type CopyOptions struct {
 	CheckSrc Check
 }
 
-// begin starts a change: it takes the locks. end gives them back.
-func (c *Collection) begin() error {
+// begin starts a change on behalf of by: it takes the locks. end gives them back.
+func (c *Collection) begin(by *View) error {
 	if c.ReadOnly() {
 		return ErrReadOnly
 	}
@@ -56,6 +56,7 @@ func (c *Collection) begin() error {
 		c.gate.RUnlock()
 		return fs.ErrNotExist
 	}
+	c.by = by
 	return nil
 }
 
@@ -68,6 +69,7 @@ func (c *Collection) end() {
 // unlock is end for who holds another lock and publishes without it.
 func (c *Collection) unlock() {
 	c.resize()
+	c.by = nil
 	c.mu.Unlock()
 	c.gate.RUnlock()
 }
@@ -80,10 +82,28 @@ func (c *Collection) addLocked(ch change) {
 }
 
 func (c *Collection) noteChangeLocked(ch change) {
-	c.noteLocked(Notice{Path: ch.Path, Tree: ch.Kind == OpDelete || ch.Kind == OpRename || ch.Kind == OpCopy})
-	if ch.Kind == OpRename {
-		c.noteLocked(Notice{Path: ch.Src, Tree: true})
+	if !c.heardLocked() {
+		return
 	}
+	c.noteLocked(c.noticeLocked(ch.Path, ch.Kind == OpDelete || ch.Kind == OpRename || ch.Kind == OpCopy))
+	if ch.Kind == OpRename {
+		c.noteLocked(c.noticeLocked(ch.Src, true))
+	}
+}
+
+// noticeLocked says that something happened at path.
+func (c *Collection) noticeLocked(path string, tree bool) Notice {
+	n := Notice{Path: path, Tree: tree}
+	if at := c.tree.lookup(path); at != nil {
+		n.At = Key{at.open}
+	}
+	if path != "" {
+		dir, _ := splitPath(path)
+		if up := c.tree.lookup(dir); up != nil {
+			n.In = Key{up.open}
+		}
+	}
+	return n
 }
 
 // checkLocked calls check with what is at path.
@@ -102,13 +122,17 @@ func (c *Collection) Mkdir(path string, a Attr, check Check) (NodeInfo, error) {
 	if err := checkPath(path); err != nil {
 		return NodeInfo{}, pathError("mkdir", path, err)
 	}
-	if err := c.begin(); err != nil {
+	if err := c.begin(nil); err != nil {
 		return NodeInfo{}, pathError("mkdir", path, err)
 	}
 	defer c.end()
 	if err := c.checkLocked(check, path); err != nil {
 		return NodeInfo{}, err
 	}
+	return c.mkdirLocked(path, a)
+}
+
+func (c *Collection) mkdirLocked(path string, a Attr) (NodeInfo, error) {
 	n, err := c.tree.mkdir(path, a)
 	if err != nil {
 		return NodeInfo{}, pathError("mkdir", path, err)
@@ -131,7 +155,7 @@ func (c *Collection) Link(s *Stage, path string, o LinkOptions) (info NodeInfo, 
 	if err != nil {
 		return NodeInfo{}, false, err
 	}
-	if err := c.begin(); err != nil {
+	if err := c.begin(nil); err != nil {
 		return NodeInfo{}, false, pathError("put", path, err)
 	}
 	defer c.end()
@@ -181,7 +205,7 @@ func (c *Collection) RemoveAll(path string, check Check) error {
 }
 
 func (c *Collection) remove(path string, check Check, all bool) error {
-	if err := c.begin(); err != nil {
+	if err := c.begin(nil); err != nil {
 		return pathError("remove", path, err)
 	}
 	defer c.end()
@@ -210,7 +234,8 @@ func (c *Collection) removeLocked(path string, n *node) error {
 			c.detachLocked(h)
 		}
 	}
-	if n.open != nil {
+	if n.open != nil && !n.isDir() {
+		c.detachLocked(n)
 		n = c.tree.lookup(path) // the copy that took its place
 	}
 	ch := change{Op: Op{Kind: OpDelete, Path: path, Old: n.id}}
@@ -246,10 +271,14 @@ func (c *Collection) transfer(kind OpKind, src, dst string, o CopyOptions) (crea
 	if err := checkPath(dst); err != nil {
 		return false, pathError(kind.String(), dst, err)
 	}
-	if err := c.begin(); err != nil {
+	if err := c.begin(nil); err != nil {
 		return false, pathError(kind.String(), dst, err)
 	}
 	defer c.end()
+	return c.transferLocked(kind, src, dst, o)
+}
+
+func (c *Collection) transferLocked(kind OpKind, src, dst string, o CopyOptions) (created bool, err error) {
 	if err := c.checkLocked(o.CheckSrc, src); err != nil {
 		return false, err
 	}
@@ -347,7 +376,7 @@ func (c *Collection) clearTargetLocked(src *node, dst string, old *node, how Rep
 // ones; it is called under the lock, like a Check, and its error is returned as
 // it is. The Extra map must not be changed in place.
 func (c *Collection) SetAttr(path string, change func(NodeInfo) (Attr, error)) (NodeInfo, error) {
-	if err := c.begin(); err != nil {
+	if err := c.begin(nil); err != nil {
 		return NodeInfo{}, pathError("setattr", path, err)
 	}
 	defer c.end()

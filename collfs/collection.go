@@ -43,6 +43,7 @@ type Collection struct {
 	unclear      int                        // how many of pending, from the first, were in a commit with an unknown outcome
 	failed       error                      // of the last commit
 	notices      []Notice
+	by           *View // on whose behalf the change under way is made
 	printed      printed
 }
 

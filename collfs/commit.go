@@ -50,8 +50,20 @@ func (c *Collection) Commit(ctx context.Context, durable bool) error {
 	if c.fs.work.Err() != nil {
 		return ErrClosed
 	}
+	r := c.joinRound(durable)
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// joinRound returns the next commit, of which the caller is now one who asked.
+func (c *Collection) joinRound(durable bool) *round {
 	j := &c.join
 	j.mu.Lock()
+	defer j.mu.Unlock()
 	r := j.next
 	if r == nil {
 		r = &round{done: make(chan struct{})}
@@ -62,13 +74,7 @@ func (c *Collection) Commit(ctx context.Context, durable bool) error {
 		j.running = true
 		c.fs.wg.Go(c.runRounds)
 	}
-	j.mu.Unlock()
-	select {
-	case <-r.done:
-		return r.err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return r
 }
 
 // runRounds commits as long as somebody asks for it.
@@ -339,6 +345,7 @@ func (c *Collection) replaceTreeLocked(t *Tree) {
 			places = append(places, place{n, n.path()})
 		}
 	}
+	old := c.tree
 	c.tree = t
 	for _, p := range places {
 		at := t.lookup(p.path)
@@ -348,6 +355,11 @@ func (c *Collection) replaceTreeLocked(t *Tree) {
 		}
 		p.n.up = nil
 		p.n.open.state, p.n.open.path = stateSuperseded, p.path
+	}
+	for it := range old.root.walk("") {
+		if it.node.open != nil && !it.node.hasHandles() {
+			it.node.swing(t.lookup(it.path))
+		}
 	}
 	c.changes++
 	c.resize()

@@ -8,6 +8,10 @@
 // the change and not with the collection. An FS is the set of collections that
 // are loaded in this process; operations between collections are methods of it.
 //
+// A View sees collections as a kernel does: its Refs hold on to files and
+// directories, whatever they are called by now, and it is told of what others
+// change.
+//
 // # Commit and merge
 //
 // Concurrent commits of a collection join. A Commit that returns nil has made a
@@ -20,7 +24,7 @@
 // # Locks
 //
 // From the outer to the inner: Collection.turn (who commits, refreshes or
-// transfers; two collections in the order of their UUIDs), openFile.mu (who
+// transfers; two collections in the order of their UUIDs), writing.mu (who
 // writes to a file), Collection.gate (held for reading by every change, for
 // writing by a transfer between collections until its outcome is known: nobody
 // may build on what may yet not have happened), Collection.mu (the tree). All

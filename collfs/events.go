@@ -12,38 +12,77 @@ type Notice struct {
 	Path       string // what changed, came or went
 	Tree       bool   // and perhaps all below it
 	Conflict   string // if a merge put another's version of Path beside it: under this path
+	At         Key    // the file or directory that changed, if anybody holds it
+	In         Key    // the directory that the last name of Path came to or went from, if anybody holds it
+
+	by *View
+}
+
+// A View is one of those who see the collections of an FS and change them, such
+// as a mount. Changes that are made by its Refs and their handles aren't told to
+// itself.
+type View struct {
+	fs     *FS
+	notify func(Notice)
 }
 
 // subscribers are those who want notices.
 type subscribers struct {
 	tell sync.Mutex // held while notices are delivered; comes before mu
 	mu   sync.Mutex // guards the field below
-	all  []*func(Notice)
+	all  []*View
 }
 
 // Subscribe calls notify for each change, in the order of the changes of each
 // collection, until stop is called; stop waits for a notify under way. notify
 // must not block nor call the FS.
 func (f *FS) Subscribe(notify func(Notice)) (stop func()) {
+	return f.NewView(notify).Close
+}
+
+// NewView returns a view that is told of the changes of others; see Subscribe. End
+// it with Close.
+func (f *FS) NewView(notify func(Notice)) *View {
+	v := &View{fs: f, notify: notify}
 	s := &f.subscribers
 	s.mu.Lock()
-	s.all = append(slices.Clip(s.all), &notify)
-	f.subscribed.Store(int32(len(s.all)))
-	s.mu.Unlock()
-	return func() {
-		s.tell.Lock()
-		defer s.tell.Unlock()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.all = slices.DeleteFunc(slices.Clone(s.all), func(p *func(Notice)) bool { return p == &notify })
-		f.subscribed.Store(int32(len(s.all)))
+	defer s.mu.Unlock()
+	s.all = append(slices.Clip(s.all), v)
+	f.heardLocked()
+	return v
+}
+
+// heardLocked notes who listens. subscribers.mu must be held.
+func (f *FS) heardLocked() {
+	f.subscribed.Store(int32(len(f.subscribers.all)))
+	var only *View
+	if len(f.subscribers.all) == 1 {
+		only = f.subscribers.all[0]
 	}
+	f.onlyView.Store(only)
+}
+
+// Close ends the notices. It waits for one under way.
+func (v *View) Close() {
+	s := &v.fs.subscribers
+	s.tell.Lock()
+	defer s.tell.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = slices.DeleteFunc(slices.Clone(s.all), func(w *View) bool { return w == v })
+	v.fs.heardLocked()
+}
+
+// heardLocked reports whether anybody is told of the change under way. c.mu must
+// be held.
+func (c *Collection) heardLocked() bool {
+	return c.fs.subscribed.Load() > 0 && (c.by == nil || c.fs.onlyView.Load() != c.by)
 }
 
 // noteLocked keeps a notice for publish. c.mu must be held.
 func (c *Collection) noteLocked(n Notice) {
-	if c.fs.subscribed.Load() > 0 {
-		n.Collection = c.key.id
+	if c.heardLocked() {
+		n.Collection, n.by = c.key.id, c.by
 		c.notices = append(c.notices, n)
 	}
 }
@@ -51,6 +90,12 @@ func (c *Collection) noteLocked(n Notice) {
 // publish delivers the notices of what was changed. No lock may be held.
 func (c *Collection) publish() {
 	if c.fs.subscribed.Load() == 0 {
+		return
+	}
+	c.mu.RLock()
+	none := len(c.notices) == 0
+	c.mu.RUnlock()
+	if none {
 		return
 	}
 	s := &c.fs.subscribers
@@ -64,8 +109,10 @@ func (c *Collection) publish() {
 	all := s.all
 	s.mu.Unlock()
 	for _, n := range notices {
-		for _, notify := range all {
-			(*notify)(n)
+		for _, v := range all {
+			if n.by == nil || n.by != v {
+				v.notify(n)
+			}
 		}
 	}
 }

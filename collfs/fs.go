@@ -60,6 +60,7 @@ type FS struct {
 	size        atomic.Int64 // estimated heap of loaded trees
 	clock       atomic.Int64 // for the LRU
 	subscribed  atomic.Int32
+	onlyView    atomic.Pointer[View] // the subscriber, if there is one
 	conflicts   atomic.Int64
 	subscribers subscribers
 
@@ -258,6 +259,35 @@ func (f *FS) load(key slotKey, s *slot) {
 	c.used.Store(f.clock.Add(1))
 	s.c = c
 	f.mu.Unlock()
+	f.evict()
+}
+
+// reserve keeps the place of a collection that is being made: who opens it waits
+// for fill. It returns nil after Close.
+func (f *FS) reserve(key slotKey) *slot {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	s := &slot{ready: make(chan struct{})}
+	f.loaded[key] = s
+	return s
+}
+
+// fill ends reserve, with a collection or, if that is nil, with why there is none.
+func (f *FS) fill(key slotKey, s *slot, c *Collection, err error) {
+	f.mu.Lock()
+	if c == nil {
+		s.err = err
+		delete(f.loaded, key)
+	} else {
+		c.pins.Add(int64(s.pins))
+		c.used.Store(f.clock.Add(1))
+		s.c = c
+	}
+	f.mu.Unlock()
+	close(s.ready)
 	f.evict()
 }
 

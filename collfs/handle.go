@@ -20,30 +20,39 @@ const (
 	stateLinked     handleState = iota // in the tree, where its node says
 	stateSuperseded                    // another's content took its place; a write makes it ours changed
 	stateAnonymous                     // it was unlinked here
-	stateLeft                          // it was moved to where handles cannot follow; nothing can be written any more
 )
 
-// An openFile is what the handles of one file share.
+// An openFile is what the handles of one file, and the Refs on it, share. A
+// directory has one while there are Refs on it.
 type openFile struct {
 	home atomic.Pointer[Collection] // changes when the file is moved to another collection
-	read atomic.Pointer[spanCache]  // for reading while nobody has written
+
+	// Guarded by home.mu:
+	n        *node // may change while there is no handle
+	uses     int   // handles and Refs
+	state    handleState
+	path     string // where it was when it was superseded
+	*writing        // nil while there is no handle
+}
+
+// writing is what the handles of one file share.
+type writing struct {
+	read atomic.Pointer[spanCache] // for reading while nobody has written
 
 	mu      sync.Mutex // held by who writes; guards the fields below
 	stream  *keepio.Stream
 	owner   *Collection // whose packer the stream is of
 	written int64       // bytes appended
 
-	// Guarded by home.mu:
-	refs  int
-	state handleState
-	path  string // where it was when it was superseded
-	spans *spans // its content, while it is written to
-	dirty bool   // spans isn't in the node, the node's content not in pending
-	base  ContentID
-	was   Attr                     // before it got dirty
-	edits edits                    // what is dirty
-	holes int64                    // bytes of holes that the tree counts and the node does not have yet
-	fresh map[*keepio.Block]uint32 // from where on a block's bytes were appended here and are not frozen
+	// Guarded by openFile.home.mu:
+	handles int
+	spans   *spans // its content, while it is written to
+	dirty   bool   // spans isn't in the node, the node's content not in pending
+	base    ContentID
+	was     Attr                     // before it got dirty
+	edits   edits                    // what is dirty
+	holes   int64                    // bytes of holes that the tree counts and the node does not have yet
+	fresh   map[*keepio.Block]uint32 // from where on a block's bytes were appended here and are not frozen
 }
 
 // A Handle is an open file. It belongs to the file, not to its name: it goes on
@@ -52,7 +61,9 @@ type openFile struct {
 type Handle struct {
 	n     *node
 	o     *openFile
-	path  string // when it was opened, for errors
+	w     *writing // o's, which stays while there is a handle
+	by    *View    // on whose behalf it changes the file
+	path  string   // when it was opened, for errors
 	flags int
 	wrote atomic.Bool
 	done  atomic.Bool
@@ -75,7 +86,7 @@ func (c *Collection) OpenFile(path string, o OpenOptions) (h *Handle, created bo
 		return nil, false, pathError("open", path, fs.ErrInvalid)
 	}
 	if !c.ReadOnly() || writes || o.Flags&os.O_CREATE != 0 {
-		if err := c.begin(); err != nil {
+		if err := c.begin(nil); err != nil {
 			return nil, false, pathError("open", path, err)
 		}
 		defer c.end()
@@ -83,6 +94,10 @@ func (c *Collection) OpenFile(path string, o OpenOptions) (h *Handle, created bo
 		c.mu.Lock()
 		defer c.mu.Unlock()
 	}
+	return c.openLocked(path, o)
+}
+
+func (c *Collection) openLocked(path string, o OpenOptions) (h *Handle, created bool, err error) {
 	if err := c.checkLocked(o.Check, path); err != nil {
 		return nil, false, err
 	}
@@ -114,31 +129,40 @@ func (c *Collection) OpenFile(path string, o OpenOptions) (h *Handle, created bo
 	return h, created, nil
 }
 
-// handleLocked returns a new handle on n.
-func (c *Collection) handleLocked(n *node, path string, flags int) *Handle {
+// holdLocked returns what n's handles and Refs share, with one use more.
+func (c *Collection) holdLocked(n *node) *openFile {
 	if n.open == nil {
-		n.open = &openFile{base: n.id, fresh: make(map[*keepio.Block]uint32)}
+		n.open = &openFile{n: n}
 		n.open.home.Store(c)
-		c.opened[n] = struct{}{}
 	}
-	n.open.refs++
+	n.open.uses++
 	c.pins.Add(1)
-	return &Handle{n: n, o: n.open, path: path, flags: flags}
+	return n.open
 }
 
-// lock locks the collection that the file is in for a change.
-func (o *openFile) lock() (*Collection, error) {
+// handleLocked returns a new handle on n.
+func (c *Collection) handleLocked(n *node, path string, flags int) *Handle {
+	o := c.holdLocked(n)
+	if o.writing == nil {
+		o.writing = &writing{fresh: make(map[*keepio.Block]uint32)}
+		c.opened[n] = struct{}{}
+	}
+	o.handles++
+	return &Handle{n: n, o: o, w: o.writing, by: c.by, path: path, flags: flags}
+}
+
+// hasHandles reports whether there are handles on n.
+func (n *node) hasHandles() bool { return n.open != nil && n.open.writing != nil }
+
+// lock locks the collection that the file is in for a change on behalf of by.
+func (o *openFile) lock(by *View) (*Collection, error) {
 	for {
 		c := o.home.Load()
-		if err := c.begin(); err != nil {
+		if err := c.begin(by); err != nil {
 			return nil, err
 		}
 		if o.home.Load() == c {
-			if o.state != stateLeft {
-				return c, nil
-			}
-			c.unlock()
-			return nil, fs.ErrNotExist
+			return c, nil
 		}
 		c.unlock()
 	}
@@ -162,7 +186,7 @@ func (c *Collection) touchLocked(n *node) {
 		o.spans = makeSpans(n.segs)
 	}
 	if !o.dirty {
-		o.dirty, o.was = true, n.attr
+		o.dirty, o.base, o.was = true, n.id, n.attr
 		o.edits = edits{before: n.size, low: n.size}
 		c.dirty[n] = struct{}{}
 		n.attr.Extra = withoutSums(n.attr.Extra)
@@ -172,8 +196,8 @@ func (c *Collection) touchLocked(n *node) {
 	}
 	n.attr.Mtime = c.fs.cfg.Now().UnixNano()
 	c.changes++
-	if o.state == stateLinked && c.fs.subscribed.Load() > 0 {
-		c.noteLocked(Notice{Path: n.path()})
+	if o.state == stateLinked && c.heardLocked() {
+		c.noteLocked(Notice{Path: n.path(), At: Key{o}})
 	}
 }
 
@@ -187,7 +211,7 @@ func (c *Collection) sizeLocked(n *node) {
 
 // showLocked makes the node of a file that is written to have its content.
 func (c *Collection) showLocked(n *node) {
-	if n.open == nil || !n.open.dirty {
+	if !n.hasHandles() || !n.open.dirty {
 		return
 	}
 	segs := n.open.spans.segments()
@@ -202,12 +226,12 @@ func (c *Collection) showLocked(n *node) {
 // settleLocked makes a pending change of what handles have written to n.
 func (c *Collection) settleLocked(n *node) {
 	o := n.open
-	if o == nil || !o.dirty {
+	if !n.hasHandles() || !o.dirty {
 		return
 	}
 	c.showLocked(n)
 	base, was := o.base, o.was
-	o.dirty, o.base = false, n.id
+	o.dirty = false
 	delete(c.dirty, n)
 	switch o.state {
 	case stateLinked:
@@ -285,9 +309,9 @@ func (h *Handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 		return 0, pathError("read", h.path, fs.ErrInvalid)
 	}
 	c := h.o.rlock()
-	s := h.o.spans
+	s := h.w.spans
 	if s == nil {
-		s = h.o.spansOf(h.n.segs)
+		s = h.w.spansOf(h.n.segs)
 	}
 	parts := s.read(off, int64(len(p)))
 	c.mu.RUnlock()
@@ -308,7 +332,7 @@ type spanCache struct {
 }
 
 // spansOf makes the spans of segs, once for all reads.
-func (o *openFile) spansOf(segs []keepio.Segment) *spans {
+func (o *writing) spansOf(segs []keepio.Segment) *spans {
 	if len(segs) == 0 {
 		return new(spans)
 	}
@@ -420,7 +444,7 @@ func (h *Handle) writeLocked(ctx context.Context, p []byte, off int64, atEnd boo
 	if err != nil {
 		return 0, err
 	}
-	c, err := o.lock()
+	c, err := o.lock(h.by)
 	if err != nil {
 		return 0, err
 	}
@@ -470,7 +494,7 @@ func (h *Handle) overwrite(ctx context.Context, p []byte, off int64) (bool, erro
 		return false, nil
 	}
 	o := h.o
-	c, err := o.lock()
+	c, err := o.lock(h.by)
 	if err != nil {
 		return false, err
 	}
@@ -503,7 +527,7 @@ func (h *Handle) Truncate(size int64) error {
 	}
 	o := h.o
 	return pathError("truncate", h.path, o.change(func() error {
-		c, err := o.lock()
+		c, err := o.lock(h.by)
 		if err != nil {
 			return err
 		}
@@ -527,7 +551,7 @@ func (h *Handle) SetAttr(change func(NodeInfo) (Attr, error)) (NodeInfo, error) 
 	if h.done.Load() {
 		return NodeInfo{}, pathError("setattr", h.path, ErrClosed)
 	}
-	c, err := h.o.lock()
+	c, err := h.o.lock(h.by)
 	if err != nil {
 		return NodeInfo{}, pathError("setattr", h.path, err)
 	}
@@ -570,31 +594,46 @@ func (h *Handle) Close(ctx context.Context) error {
 }
 
 func (h *Handle) release() {
-	h.o.mu.Lock()
-	c := h.o.forget(h.n)
-	h.o.mu.Unlock()
+	h.w.mu.Lock()
+	c := h.o.lockHome()
+	if h.w.handles--; h.w.handles == 0 {
+		c.closeLocked(h.n)
+	}
+	h.o.dropLocked(1)
+	c.mu.Unlock()
+	h.w.mu.Unlock()
 	c.publish()
 	c.Release()
 }
 
-// forget ends one use of o, which is of n, and returns the collection it is in.
-// o.mu must be held.
-func (o *openFile) forget(n *node) *Collection {
-	c := o.home.Load()
-	for c.mu.Lock(); o.home.Load() != c; c.mu.Lock() {
-		c.mu.Unlock()
-		c = o.home.Load()
-	}
-	defer c.mu.Unlock()
-	if o.refs--; o.refs > 0 {
-		return c
-	}
+// closeLocked ends what the handles of n, of which there is none any more,
+// shared. writing.mu must be held.
+func (c *Collection) closeLocked(n *node) {
+	o := n.open
 	c.settleLocked(n)
 	delete(c.opened, n)
 	delete(c.dirty, n)
-	n.open = nil
 	if o.stream != nil {
 		o.stream.Close()
 	}
-	return c
+	o.writing = nil
+}
+
+// dropLocked ends uses of o, whose collection is locked.
+func (o *openFile) dropLocked(uses int) {
+	if o.uses -= uses; o.uses == 0 {
+		o.n.open = nil
+	}
+}
+
+// lockHome locks the collection that o is in, not for a change.
+func (o *openFile) lockHome() *Collection {
+	for {
+		c := o.home.Load()
+		c.mu.Lock()
+		if o.home.Load() == c {
+			return c
+		}
+		c.mu.Unlock()
+	}
 }

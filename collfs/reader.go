@@ -35,7 +35,7 @@ func (c *Collection) OpenRead(path string) (*Reader, error) {
 func (c *Collection) openRead(path string) (*Reader, error) {
 	c.mu.RLock()
 	n, err := c.tree.find(path)
-	if err != nil || n.isDir() || n.open == nil {
+	if err != nil || n.isDir() || !n.hasHandles() {
 		defer c.mu.RUnlock()
 		if err == nil && n.isDir() {
 			err = ErrIsDir
@@ -55,7 +55,7 @@ func (c *Collection) openRead(path string) (*Reader, error) {
 		return nil, ErrIsDir
 	}
 	c.showLocked(n)
-	if n.open != nil {
+	if n.hasHandles() {
 		if err := c.freezeLocked(n.segs); err != nil {
 			return nil, err
 		}

@@ -270,12 +270,12 @@ func (r *repacker) commit(ctx context.Context, files []repackFile) error {
 		return nil
 	}
 	c := r.c
-	if err := c.begin(); err != nil {
+	if err := c.begin(nil); err != nil {
 		return err
 	}
 	for _, f := range files {
 		n := c.tree.lookup(f.path)
-		if n == nil || n.isDir() || n.open != nil || n.id != f.old.ID || !slices.Equal(n.segs, f.old.Segments) {
+		if n == nil || n.isDir() || n.hasHandles() || n.id != f.old.ID || !slices.Equal(n.segs, f.old.Segments) {
 			continue
 		}
 		content := Content{f.old.ID, f.old.Size, f.segs}

@@ -24,7 +24,7 @@ func (c *Collection) Splice(s *Stage, path string, off int64, o SpliceOptions) (
 	if err != nil {
 		return NodeInfo{}, err
 	}
-	if err := c.begin(); err != nil {
+	if err := c.begin(nil); err != nil {
 		return NodeInfo{}, pathError("write", path, err)
 	}
 	defer c.end()

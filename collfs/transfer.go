@@ -15,6 +15,8 @@ type TransferOptions struct {
 	Move    bool       // what was copied goes from where it was, in the same transaction
 	Unique  bool       // a new collection whose name is taken gets another name
 	Records []RecordOp // done first, in the same transaction
+
+	absorb bool // what was copied goes with the record that it was all of
 }
 
 // A transfer is one transaction that changes several collections and records.
@@ -30,13 +32,13 @@ type transfer struct {
 type part struct {
 	c       *Collection
 	changes []change
-	left    bool   // what is deleted has been moved to where its handles cannot follow
-	then    func() // called when the part shows in the tree, with the locks of all collections
+	before  func() // called before the part shows in the tree, with the locks of all collections
+	then    func() // called when it does
 }
 
 // Transfer copies or moves what is at from in src to the path to in dst, as one
 // transaction, and commits it durably. src and dst may be the same collection.
-// Handles go along with a file that is moved.
+// Handles and Refs go along with what is moved.
 func (f *FS) Transfer(ctx context.Context, src *Collection, from string, dst *Collection, to string, o TransferOptions) (created bool, err error) {
 	if src == dst {
 		return f.transferWithin(ctx, src, from, to, o)
@@ -57,8 +59,10 @@ func (f *FS) Transfer(ctx context.Context, src *Collection, from string, dst *Co
 		created = isNew
 		tx.Records = o.Records
 		parts := []part{{c: dst, changes: puts}}
+		if o.Move || o.absorb {
+			parts[0].then = func() { handOverLocked(src, n, dst, dst.tree.lookup(to)) }
+		}
 		if o.Move {
-			parts[0].then = func() { handOverLocked(src, from, dst, to) }
 			parts = append(parts, takeAway(src, from, n))
 		}
 		return parts, nil
@@ -74,24 +78,32 @@ func takeAway(src *Collection, from string, n *node) part {
 	return part{c: src, changes: []change{{Op: Op{Kind: OpDelete, Path: from, Old: n.id}, node: n}}}
 }
 
-// handOverLocked makes handles below from in src go on below to in dst.
-func handOverLocked(src *Collection, from string, dst *Collection, to string) {
-	for n := range src.opened {
-		if n.open.state != stateLinked || !within(n.path(), from) {
-			continue
+// handOverLocked makes the handles and Refs on n, which is in src, and on all
+// below it, go on at at, which is in dst and equal to n.
+func handOverLocked(src *Collection, n *node, dst *Collection, at *node) {
+	if at == nil || at.isDir() != n.isDir() || at.id != n.id {
+		return
+	}
+	if n.isDir() {
+		for name, k := range n.kids.snapshot().all {
+			handOverLocked(src, k, dst, at.kids.get(name))
 		}
-		at := dst.tree.lookup(to + n.path()[len(from):])
-		if at == nil || at.isDir() || at.id != n.id {
-			continue
-		}
+	}
+	o := n.open
+	switch {
+	case o == nil || at.open != nil:
+		return
+	case n.hasHandles():
 		src.tree.link(n.up, n.name, n.clone())
 		delete(src.opened, n)
 		dst.opened[n] = struct{}{}
 		dst.attachLocked(n, at)
-		n.open.home.Store(dst)
-		dst.pins.Add(int64(n.open.refs))
-		src.pins.Add(-int64(n.open.refs))
+	default:
+		n.swing(at)
 	}
+	o.home.Store(dst)
+	dst.pins.Add(int64(o.uses))
+	src.pins.Add(-int64(o.uses))
 }
 
 func (f *FS) transferWithin(ctx context.Context, c *Collection, from, to string, o TransferOptions) (created bool, err error) {
@@ -143,11 +155,18 @@ func (f *FS) transferWithRecords(ctx context.Context, c *Collection, from, to st
 
 // Extract makes a new collection, called name, in a project, of what is at from
 // in src ("" is all of it), and returns its record. A file becomes the only file
-// of the collection, under the name that it had. Handles on what is moved go on
-// reading; to write is fs.ErrNotExist.
+// of the collection, under the name that it had. Handles and Refs go along with
+// what is moved.
 func (f *FS) Extract(ctx context.Context, src *Collection, from string, owner UUID, name string, o TransferOptions) (Record, error) {
 	id := f.NewUUID("4zz18")
 	t := &transfer{fs: f, all: []*Collection{src}}
+	var slot *slot
+	if o.Move {
+		if slot = f.reserve(slotKey{id: id}); slot == nil {
+			return Record{}, ErrClosed
+		}
+	}
+	var made *Collection
 	t.build = func(tx *Tx) ([]part, error) {
 		n, err := src.sourceLocked(from, o)
 		if err != nil {
@@ -160,7 +179,7 @@ func (f *FS) Extract(ctx context.Context, src *Collection, from string, owner UU
 		case !n.isDir():
 			puts = spread(puts, n, n.name, false)
 		default:
-			if !sameAttr(n.attr, Attr{}) {
+			if !sameAttr(n.attr, Attr{}) || o.Move {
 				puts = append(puts, change{Op: Op{Kind: OpAttr, Attr: n.attr}})
 			}
 			for k, m := range n.kids.view().all {
@@ -179,13 +198,32 @@ func (f *FS) Extract(ctx context.Context, src *Collection, from string, owner UU
 			return nil, nil
 		}
 		taken := takeAway(src, from, n)
-		taken.left = true
+		taken.before = func() {
+			made = newCollection(f, slotKey{id: id}, t.created, tree)
+			if t.created.Name == "" {
+				made.recordEvents++ // Record asks the catalog
+			}
+			at := tree.root
+			if !n.isDir() {
+				at = tree.lookup(n.name)
+			}
+			made.mu.Lock()
+			defer made.mu.Unlock()
+			handOverLocked(src, n, made, at)
+		}
 		return []part{taken}, nil
 	}
-	if err := t.run(ctx); err != nil {
+	err := t.run(ctx)
+	if slot != nil {
+		f.fill(slotKey{id: id}, slot, made, cmp.Or(err, fs.ErrNotExist))
+	}
+	if err != nil && t.created.UUID != id {
 		return Record{}, err
 	}
-	if t.created.UUID == id {
+	if err != nil { // it is a fact, but may not be durable
+		return t.created, err
+	}
+	if t.created.UUID == id && t.created.Name != "" {
 		return t.created, nil
 	}
 	return f.cfg.Catalog.Record(ctx, id)
@@ -201,6 +239,7 @@ func (f *FS) Absorb(ctx context.Context, src, dst *Collection, to string, o Tran
 	move := o.Move
 	o.Move = false
 	if move {
+		o.absorb = true
 		o.Records = append(slices.Clone(o.Records), RecordOp{Kind: Trash, UUID: src.key.id})
 	}
 	return f.Transfer(ctx, src, "", dst, to, o)
@@ -460,9 +499,18 @@ func (t *transfer) accept(tx Tx, parts []part, records []Record) {
 	for _, r := range records {
 		byID[r.UUID] = r
 	}
+	if len(tx.Changes) > 0 && tx.Changes[0].Base == 0 {
+		t.created = byID[tx.Changes[0].Collection]
+		if t.created.UUID == "" {
+			t.created = Record{UUID: tx.Changes[0].Collection, Revision: 1} // what it is called, only the catalog knows: the outcome was in doubt
+		}
+	}
 	for _, p := range parts {
+		if p.before != nil {
+			p.before()
+		}
 		for _, ch := range p.changes {
-			p.c.applyLocked(ch, p.left)
+			p.c.applyLocked(ch)
 		}
 		if p.then != nil {
 			p.then()
@@ -480,22 +528,15 @@ func (t *transfer) accept(tx Tx, parts []part, records []Record) {
 			c.absorbed = c.absorbed || op.Kind == Trash && op.UUID == c.key.id
 		}
 	}
-	if len(tx.Changes) > 0 && tx.Changes[0].Base == 0 {
-		t.created = byID[tx.Changes[0].Collection]
-	}
 }
 
-// applyLocked makes a change that is a fact already. left is that of its part.
-func (c *Collection) applyLocked(ch change, left bool) {
+// applyLocked makes a change that is a fact already.
+func (c *Collection) applyLocked(ch change) {
 	if ch.Kind == OpDelete {
-		state := stateAnonymous
-		if left {
-			state = stateLeft
-		}
 		n := c.tree.lookup(ch.Path)
 		for h := range c.opened {
 			if n != nil && h.below(n) {
-				c.takeOutLocked(h, state)
+				c.detachLocked(h)
 			}
 		}
 	}

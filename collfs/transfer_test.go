@@ -389,45 +389,56 @@ func TestCopyOfAVersionIsDurable(t *testing.T) {
 	}
 }
 
-// What a handle writes to a file that has moved on must not vanish.
-func TestHandleDoesNotWriteToWhatHasBecomeACollection(t *testing.T) {
+// What a handle writes to a file that has moved on is in its new place.
+func TestHandleGoesAlongIntoANewCollection(t *testing.T) {
 	ctx := context.Background()
-	e := newEnv(t)
-	f := e.fs()
-	a, _ := twoCollections(t, e, f)
-	h, _, err := a.OpenFile("d/x", collfs.OpenOptions{Flags: os.O_RDWR})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := h.WriteAt(ctx, []byte("X"), 0); err != nil {
-		t.Fatal(err)
-	}
-	rec, err := f.Extract(ctx, a, "d", e.home, "new", collfs.TransferOptions{Move: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for what, err := range map[string]error{
-		"write":    func() error { _, err := h.WriteAt(ctx, []byte("lost"), 0); return err }(),
-		"append":   func() error { _, err := h.Append(ctx, []byte("lost")); return err }(),
-		"truncate": h.Truncate(0),
-		"setattr": func() error {
-			_, err := h.SetAttr(func(i collfs.NodeInfo) (collfs.Attr, error) { return i.Attr, nil })
-			return err
-		}(),
-	} {
-		if !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s = %v; want ErrNotExist", what, err)
+	for _, fault := range []memcatalog.Outcome{{}, {Err: collfs.ErrUnknownOutcome, Done: true}, {Err: collfs.ErrUnknownOutcome}} {
+		e := newEnv(t)
+		f := e.fs()
+		a, _ := twoCollections(t, e, f)
+		h, _, err := a.OpenFile("d/x", collfs.OpenOptions{Flags: os.O_RDWR})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	buf := make([]byte, 1)
-	if _, err := h.ReadAt(ctx, buf, 0); err != nil || string(buf) != "X" {
-		t.Errorf("the handle reads %q, %v", buf, err)
-	}
-	if err := h.Close(ctx); err != nil {
-		t.Errorf("Close() = %v, though all that was written is committed", err)
-	}
-	if got, want := files(t, e.open(f, rec.UUID)), (map[string]string{"x": "X", "y": "y"}); !reflect.DeepEqual(got, want) {
-		t.Errorf("the new collection has %v; want %v", got, want)
+		if _, err := h.WriteAt(ctx, []byte("X"), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Sync(ctx, true); err != nil {
+			t.Fatal(err)
+		}
+		once := true
+		e.catalog.Fault = func(_ context.Context, tx collfs.Tx) memcatalog.Outcome {
+			if len(tx.Records) > 0 && once {
+				once = false
+				return fault
+			}
+			return memcatalog.Outcome{}
+		}
+		rec, err := f.Extract(ctx, a, "d", e.home, "new", collfs.TransferOptions{Move: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rec.Name != "new" {
+			t.Errorf("the record's name is %q", rec.Name)
+		}
+		if _, err := h.Append(ctx, []byte("more")); err != nil {
+			t.Errorf("append = %v", err)
+		}
+		if _, err := h.SetAttr(func(i collfs.NodeInfo) (collfs.Attr, error) { i.Attr.Mode = 0o600; return i.Attr, nil }); err != nil {
+			t.Errorf("setattr = %v", err)
+		}
+		if path, ok := h.Path(); path != "x" || !ok {
+			t.Errorf("the handle's path = %q, %v", path, ok)
+		}
+		if err := h.Close(ctx); err != nil {
+			t.Errorf("Close() = %v", err)
+		}
+		if got, want := files(t, e.open(f, rec.UUID)), (map[string]string{"x": "Xmore", "y": "y"}); !reflect.DeepEqual(got, want) {
+			t.Errorf("the new collection has %v; want %v", got, want)
+		}
+		if got, want := files(t, e.open(e.fs(), rec.UUID)), (map[string]string{"x": "Xmore", "y": "y"}); !reflect.DeepEqual(got, want) {
+			t.Errorf("the catalog has %v; want %v", got, want)
+		}
 	}
 }
 
