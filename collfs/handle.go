@@ -416,19 +416,19 @@ func (h *Handle) Append(ctx context.Context, p []byte) (off int64, err error) {
 
 // write writes p at off, or at the end, and returns where that was.
 func (h *Handle) write(ctx context.Context, p []byte, off int64, atEnd bool) (at int64, err error) {
-	err = h.o.change(func() error {
+	err = h.change(func() error {
 		at, err = h.writeLocked(ctx, p, off, atEnd)
 		return err
 	})
 	return at, err
 }
 
-// change calls do with o.mu held, and publishes what it did without.
-func (o *openFile) change(do func() error) error {
-	o.mu.Lock()
+// change calls do with writing.mu held, and publishes what it did without.
+func (h *Handle) change(do func() error) error {
+	h.w.mu.Lock()
 	err := do()
-	o.mu.Unlock()
-	o.home.Load().publish() // if the file moved on just now, the transfer has published for where it came from
+	h.w.mu.Unlock()
+	h.o.home.Load().publish() // if the file moved on just now, the transfer has published for where it came from
 	return err
 }
 
@@ -526,7 +526,7 @@ func (h *Handle) Truncate(size int64) error {
 		return pathError("truncate", h.path, err)
 	}
 	o := h.o
-	return pathError("truncate", h.path, o.change(func() error {
+	return pathError("truncate", h.path, h.change(func() error {
 		c, err := o.lock(h.by)
 		if err != nil {
 			return err
