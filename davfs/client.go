@@ -11,6 +11,9 @@ type Client struct {
 	// FoldCase: a name that does not exist as given is looked up again without
 	// regard to case, and found if exactly one matches. Windows needs it.
 	FoldCase bool
+	// Exact: two names that differ in any byte are two names, as on a local disk.
+	// Without it, the other Unicode form of a name that does not exist is found.
+	Exact bool
 }
 
 type clientKey struct{}

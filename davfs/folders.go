@@ -184,6 +184,9 @@ func foldCaseOf(name string) string {
 
 // mayFold reports whether a name that does not exist as given may be meant for another.
 func mayFold(name string, c Client) bool {
+	if c.Exact {
+		return false
+	}
 	if c.FoldCase {
 		return true
 	}
