@@ -223,8 +223,9 @@ func (c *accessCache) clear() {
 	clear(c.levels)
 }
 
-// level says what the user may do with a record.
-func (f *FS) level(ctx context.Context, id collfs.UUID) (collfs.Level, error) {
+// Level says what the user may do with a project or collection; of one that does
+// not exist, nothing. The answer may be accessTTL old.
+func (f *FS) Level(ctx context.Context, id collfs.UUID) (collfs.Level, error) {
 	c := &f.site.access
 	key := accessKey{f.user.UUID, id}
 	c.mu.RLock()

@@ -109,7 +109,7 @@ func (f *FS) listEntries(ctx context.Context, entries []collfs.Entry, hide collf
 		}
 		own := level
 		if own < collfs.CanManage { // rights may be larger further down
-			l, err := f.level(ctx, k.uuid)
+			l, err := f.Level(ctx, k.uuid)
 			if err != nil {
 				return nil, err
 			}

@@ -215,7 +215,7 @@ func (u *upload) commit(ctx context.Context) (Info, bool, error) {
 // since the body began to come in, hours may have passed, and a share may be
 // taken back.
 func (f *FS) stillWrites(ctx context.Context, id collfs.UUID) error {
-	level, err := f.level(ctx, id)
+	level, err := f.Level(ctx, id)
 	if err == nil && level < collfs.CanWrite {
 		err = collfs.ErrReadOnly
 	}

@@ -123,7 +123,7 @@ func validName(name string) error {
 
 // resolveRecord goes on from a record that is called base in a virtual folder.
 func (f *FS) resolveRecord(ctx context.Context, name string, k child, base, rest string) (place, error) {
-	level, err := f.level(ctx, k.uuid)
+	level, err := f.Level(ctx, k.uuid)
 	if err != nil {
 		return place{}, err
 	}
@@ -170,7 +170,7 @@ func (f *FS) walk(ctx context.Context, p place, rest string) (place, error) {
 		p.above = p.level
 		if p.level < collfs.CanManage {
 			// Rights are inherited, and may be larger further down.
-			level, err := f.level(ctx, k.uuid)
+			level, err := f.Level(ctx, k.uuid)
 			if err != nil {
 				return place{}, err
 			}
@@ -328,7 +328,7 @@ func (f *FS) resolveUsers(ctx context.Context, name, rest string) (place, error)
 		}
 		return place{}, err
 	}
-	level, err := f.level(ctx, u.UUID)
+	level, err := f.Level(ctx, u.UUID)
 	if err != nil {
 		return place{}, err
 	}

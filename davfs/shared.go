@@ -76,7 +76,7 @@ func (f *FS) topLevel(ctx context.Context, entries []collfs.Entry) ([]collfs.Ent
 			continue
 		}
 		if !isUser(owner) {
-			level, err := f.level(ctx, owner)
+			level, err := f.Level(ctx, owner)
 			if err != nil {
 				return nil, err
 			}
