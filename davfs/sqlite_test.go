@@ -55,6 +55,12 @@ func TestOnSQLite(t *testing.T) {
 		"FileMovedToTheNameOfAppleLitterIsKept":           TestFileMovedToTheNameOfAppleLitterIsKept,
 		"ReaderChangesNothingByAnyName":                   TestReaderChangesNothingByAnyName,
 		"UploadEndsWithTheGrantThatItBeganUnder":          TestUploadEndsWithTheGrantThatItBeganUnder,
+		"NamesAreLocated":                                 TestNamesAreLocated,
+		"CanonicalNamesOutliveRenames":                    TestCanonicalNamesOutliveRenames,
+		"LocateComparesBytes":                             TestLocateComparesBytes,
+		"LocateObeysLevels":                               TestLocateObeysLevels,
+		"FilesAreMadeInTheLooseCollection":                TestFilesAreMadeInTheLooseCollection,
+		"LooseCollectionThatIsGoneIsMadeAnew":             TestLooseCollectionThatIsGoneIsMadeAnew,
 	} {
 		t.Run(name, test)
 	}
