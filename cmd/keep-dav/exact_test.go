@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"keepdav/cmd/keep-dav/maint"
+	"keepdav/cmd/internal/maint"
 )
 
 // latin1 is a name that is not UTF-8.

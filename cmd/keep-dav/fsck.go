@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 
-	"keepdav/cmd/keep-dav/maint"
+	"keepdav/cmd/internal/maint"
 	"keepdav/web/browse"
 )
 

@@ -7,7 +7,7 @@ import (
 	"io"
 	"time"
 
-	"keepdav/cmd/keep-dav/maint"
+	"keepdav/cmd/internal/maint"
 	"keepdav/web/browse"
 )
 

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"keepdav/cmd/keep-dav/maint"
+	"keepdav/cmd/internal/maint"
 )
 
 // now are the options of a collection that waits for nothing.

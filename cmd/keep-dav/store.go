@@ -10,7 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"keepdav/cmd/keep-dav/maint"
+	"keepdav/cmd/internal/maint"
 	"keepdav/collfs"
 	"keepdav/collfs/sqlite"
 	"keepdav/davfs"
