@@ -18,6 +18,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"keepdav/cmd/internal/embedded"
 	"keepdav/collfs"
 )
 
@@ -82,7 +83,7 @@ type controlServer struct {
 // serveControl listens on the control socket. Only the owner of the store can
 // connect: the socket's mode says so.
 func serveControl(s *store, log zerolog.Logger) (*controlServer, error) {
-	path := filepath.Join(s.dir, socketName)
+	path := filepath.Join(s.Dir, socketName)
 	// Whoever holds the lock of the store is the only one who may listen, so
 	// what is there was left behind by a crash.
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -270,17 +271,17 @@ func callSocket(ctx context.Context, path, name string, args json.RawMessage, te
 
 // callHere opens the store for one operation.
 func callHere(ctx context.Context, dir, name string, args json.RawMessage, tell func(progress)) (_ json.RawMessage, err error) {
-	if _, err := os.Stat(filepath.Join(dir, storeMark)); errors.Is(err, fs.ErrNotExist) {
+	if there, err := embedded.Exists(dir); err == nil && !there {
 		return nil, fmt.Errorf("there is no store in %s: \"keep-dav serve\" makes one, --store names another", dir)
 	}
-	s, err := openStore(ctx, storeConfig{Dir: dir, Log: commandLog()})
+	s, err := openStore(ctx, embedded.Config{Dir: dir, Log: commandLog()})
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		closing, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Minute)
 		defer stop()
-		err = errors.Join(err, s.close(closing))
+		err = errors.Join(err, s.Close(closing))
 	}()
 	result, err := operations[name](ctx, s, args, tell)
 	if err != nil {

@@ -39,7 +39,7 @@ type exportJob struct {
 
 func exportTree(ctx context.Context, s *store, a importArgs, tell func(progress)) (copyResult, error) {
 	start := time.Now()
-	fsys, err := s.siteOf(ctx, a.As)
+	fsys, err := s.SiteOf(ctx, a.As)
 	if err != nil {
 		return copyResult{}, err
 	}

@@ -10,8 +10,8 @@ import (
 
 // storeFigures counts what a store has.
 func storeFigures(ctx context.Context, s *store, _ none, _ func(progress)) (storeStat, error) {
-	f := storeStat{Dir: s.dir, Serving: s.url}
-	users, err := s.sql.ListUsers(ctx)
+	f := storeStat{Dir: s.Dir, Serving: s.url}
+	users, err := s.SQL.ListUsers(ctx)
 	if err != nil {
 		return f, err
 	}
@@ -21,12 +21,12 @@ func storeFigures(ctx context.Context, s *store, _ none, _ func(progress)) (stor
 			return f, err
 		}
 	}
-	deleted, err := s.sql.Trash(ctx)
+	deleted, err := s.SQL.Trash(ctx)
 	if err != nil {
 		return f, err
 	}
 	f.Trashed = len(deleted)
-	err = s.blocks.Walk(ctx, func(i dirstore.Info) error {
+	err = s.Blocks.Walk(ctx, func(i dirstore.Info) error {
 		f.Blocks++
 		f.BlockBytes += i.Size
 		return nil
@@ -34,7 +34,7 @@ func storeFigures(ctx context.Context, s *store, _ none, _ func(progress)) (stor
 	if err != nil {
 		return f, err
 	}
-	trash, err := s.maint.Trash()
+	trash, err := s.Maint.Trash()
 	if err != nil {
 		return f, err
 	}
@@ -42,15 +42,15 @@ func storeFigures(ctx context.Context, s *store, _ none, _ func(progress)) (stor
 		f.TrashBlocks++
 		f.TrashBytes += i.Size
 	}
-	st := s.spool.Stats()
+	st := s.Spool.Stats()
 	f.OpenBlocks, f.OpenBytes = int64(st.Open+st.Sealed+st.Failed), st.Waiting
-	f.DiskFree, f.DiskTotal, err = s.blocks.Free()
+	f.DiskFree, f.DiskTotal, err = s.Blocks.Free()
 	return f, err
 }
 
 // countBelow counts the collections of a project and of those in it.
 func (s *store) countBelow(ctx context.Context, project collfs.UUID, f *storeStat) error {
-	entries, err := s.sql.List(ctx, project)
+	entries, err := s.SQL.List(ctx, project)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func collectionFigures(ctx context.Context, s *store, a statArgs, _ func(progres
 	if err != nil {
 		return collectionStat{}, err
 	}
-	c, err := s.files.Open(ctx, id)
+	c, err := s.Files.Open(ctx, id)
 	if err != nil {
 		return collectionStat{}, err
 	}
@@ -86,11 +86,11 @@ func collectionFigures(ctx context.Context, s *store, a statArgs, _ func(progres
 			return collectionStat{}, err
 		}
 	}
-	rec, saved, err := s.sql.Load(ctx, id, 0)
+	rec, saved, err := s.SQL.Load(ctx, id, 0)
 	if err != nil {
 		return collectionStat{}, err
 	}
-	tree, err := collfs.Load(saved, s.spool)
+	tree, err := collfs.Load(saved, s.Spool)
 	if err != nil {
 		return collectionStat{}, err
 	}

@@ -59,5 +59,5 @@ func checkStore(ctx context.Context, s *store, a maint.CheckOptions, tell func(p
 	a.Tell = func(what string, done, total, bytes int64) {
 		tell(progress{What: what, Done: done, Total: total, Bytes: bytes})
 	}
-	return s.maint.Check(ctx, a)
+	return s.Maint.Check(ctx, a)
 }

@@ -77,5 +77,5 @@ func collectGarbage(ctx context.Context, s *store, a maint.CollectOptions, tell 
 	a.Tell = func(what string, done, total, bytes int64) {
 		tell(progress{What: what, Done: done, Total: total, Bytes: bytes})
 	}
-	return s.maint.Collect(ctx, a)
+	return s.Maint.Collect(ctx, a)
 }

@@ -15,11 +15,11 @@ func (c *serveCmd) greet(s *store, srv *server, addr net.Addr) {
 	t := connect.Target{HTTP: localURL(addr), HTTPS: "https://" + localHost(addr) + "/", User: adminName, CA: srv.keeper.CA}
 	var b strings.Builder
 	if public := publicURL(addr); public != "" {
-		fmt.Fprintf(&b, "keep-dav serves %s on %s (from this machine also %s)\n", s.dir, public, t.HTTP)
+		fmt.Fprintf(&b, "keep-dav serves %s on %s (from this machine also %s)\n", s.Dir, public, t.HTTP)
 		t.HTTPS = public
 		t.HTTP = ""
 	} else {
-		fmt.Fprintf(&b, "keep-dav serves %s on %s and %s\n", s.dir, t.HTTP, t.HTTPS)
+		fmt.Fprintf(&b, "keep-dav serves %s on %s and %s\n", s.Dir, t.HTTP, t.HTTPS)
 	}
 	if srv.password != "" {
 		fmt.Fprintf(&b, "\nThis store is new. It has one user:\n\n    user      %s\n", adminName)

@@ -47,7 +47,7 @@ type importer struct {
 
 func importTree(ctx context.Context, s *store, a importArgs, tell func(progress)) (_ copyResult, err error) {
 	start := time.Now()
-	fsys, err := s.siteOf(ctx, a.As)
+	fsys, err := s.SiteOf(ctx, a.As)
 	if err != nil {
 		return copyResult{}, err
 	}
@@ -55,7 +55,7 @@ func importTree(ctx context.Context, s *store, a importArgs, tell func(progress)
 	if err != nil {
 		return copyResult{}, err
 	}
-	c, err := s.files.Open(ctx, info.Collection)
+	c, err := s.Files.Open(ctx, info.Collection)
 	if err != nil {
 		return copyResult{}, err
 	}

@@ -58,7 +58,7 @@ func listLocks(ctx context.Context, s *store, _ none, _ func(progress)) ([]lockI
 	infos := []lockInfo{}
 	for _, l := range table.List() {
 		i := lockInfo{Token: l.Token, Path: l.Place.Name, User: l.User, Scope: "exclusive", Depth: "0", Expires: l.Expires}
-		if u, err := s.sql.User(ctx, collfs.UUID(l.User)); err == nil { // else one who is gone
+		if u, err := s.SQL.User(ctx, collfs.UUID(l.User)); err == nil { // else one who is gone
 			i.User = u.Name
 		}
 		if l.Shared {

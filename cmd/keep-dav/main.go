@@ -14,11 +14,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"reflect"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"keepdav/cmd/internal/embedded"
 )
 
 // Exit codes besides 0 and 1.
@@ -71,7 +72,7 @@ func newParser(c *cli) (*kong.Kong, error) {
 	return kong.New(c,
 		kong.Name("keep-dav"),
 		kong.Description(description),
-		kong.Vars{"store": defaultStore(), "version": version().Version},
+		kong.Vars{"store": embedded.DefaultDir(), "version": version().Version},
 		kong.UsageOnError(),
 		kong.KindMapper(reflect.String, kong.MapperFunc(takeWord)),
 		kong.NamedMapper("path", kong.MapperFunc(takePath)),
@@ -129,16 +130,4 @@ func run(parser *kong.Kong, c *cli, args []string) int {
 		fmt.Fprintln(os.Stderr, "keep-dav:", err)
 		return 1
 	}
-}
-
-// defaultStore is the store in the user's data directory.
-func defaultStore() string {
-	if d := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(d) {
-		return filepath.Join(d, "keepdav")
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "/var/lib/keepdav"
-	}
-	return filepath.Join(home, ".local", "share", "keepdav")
 }

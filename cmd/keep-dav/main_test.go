@@ -22,6 +22,8 @@ import (
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
+
+	"keepdav/cmd/internal/embedded"
 )
 
 // runMain makes the test binary behave as keep-dav.
@@ -66,11 +68,11 @@ func (r *rig) serve(t *testing.T) (stop func()) {
 		t.Fatal(err)
 	}
 	log := zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)
-	s, err := openStore(t.Context(), storeConfig{Dir: r.cli.Store, URL: localURL(l.Addr()), Log: log})
+	s, err := openStore(t.Context(), embedded.Config{Dir: r.cli.Store, URL: localURL(l.Addr()), Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.firstUser(t.Context(), testPassword); err != nil {
+	if _, err := s.FirstUser(t.Context(), testPassword); err != nil {
 		t.Fatal(err)
 	}
 	srv, err := c.start(context.Background(), s, l, log)
@@ -577,7 +579,7 @@ func TestWhatComesBackFromTheTrashHidesNothing(t *testing.T) {
 
 func TestASecondProcessIsToldWhoHasTheStore(t *testing.T) {
 	r := newRig(t)
-	_, err := openStore(t.Context(), storeConfig{Dir: r.cli.Store, Log: zerolog.Nop()})
+	_, err := openStore(t.Context(), embedded.Config{Dir: r.cli.Store, Log: zerolog.Nop()})
 	if err == nil || !strings.Contains(err.Error(), r.url) {
 		t.Errorf("openStore of a store that is served: %v; want an error with %s", err, r.url)
 	}

@@ -275,7 +275,7 @@ func TestFsckBringsBackABlockFromTheTrash(t *testing.T) {
 	do1[collectionStat](t, r, "stat.collection", statArgs{As: adminName, Name: "/home/c", PDH: true})
 	stop()
 	block := blocksOf(t, r)[0]
-	if err := os.Rename(block, filepath.Join(r.cli.Store, trashDir, filepath.Base(block)+fmt.Sprintf(".%d", time.Now().Unix()))); err != nil {
+	if err := os.Rename(block, filepath.Join(r.cli.Store, "trash", filepath.Base(block)+fmt.Sprintf(".%d", time.Now().Unix()))); err != nil {
 		t.Fatal(err)
 	}
 	rep := fsck(t, r, maint.CheckOptions{})

@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/term"
 
+	"keepdav/cmd/internal/embedded"
 	"keepdav/web"
 	"keepdav/web/auth"
 	"keepdav/web/connect"
@@ -83,10 +84,10 @@ func (c *serveCmd) Run(root *cli) (err error) {
 	defer keepHeapFloor()()
 	log, lines := c.logger()
 	defer lines.Close()
-	conf := storeConfig{
+	conf := embedded.Config{
 		Dir: root.Store, URL: localURL(listener.Addr()), Log: log,
 		TreeBytes: int64(c.DirectoryCache), SpoolBudget: int64(c.SpoolBudget),
-		Apple: c.AppleFiles,
+		Apple: applePolicies[c.AppleFiles],
 	}
 	s, err := openStore(ctx, conf)
 	if err != nil {
@@ -94,7 +95,7 @@ func (c *serveCmd) Run(root *cli) (err error) {
 	}
 	srv, err := c.start(ctx, s, listener, log)
 	if err != nil {
-		return errors.Join(err, s.close(ctx))
+		return errors.Join(err, s.Close(ctx))
 	}
 	c.greet(s, srv, listener.Addr())
 	notify("READY=1")
@@ -179,7 +180,7 @@ type server struct {
 }
 
 func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zerolog.Logger) (_ *server, err error) {
-	keeper, err := c.keeper(s.dir, l.Addr())
+	keeper, err := c.keeper(s.Dir, l.Addr())
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +192,7 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 	srv := &server{s: s, keeper: keeper, log: log}
 	metrics := web.NewMetrics()
 	s.measure(metrics.Registry)
-	authn := auth.New(s.sql, 0)
+	authn := auth.New(s.SQL, 0)
 	s.onAccountChange(authn.Forget)
 	srv.handler = web.NewHandler(web.Config{
 		Auth: authn,
@@ -204,7 +205,7 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 			"/connect/ca.pem": authority(keeper.CA),
 		},
 		Metrics: metrics, Log: log, AccessLog: c.AccessLog,
-		Ready:      s.ready,
+		Ready:      s.Ready,
 		RequireTLS: c.Public && !c.InsecureHTTP, Proxies: prefixes(c.TrustProxy), AdminMetrics: true,
 	})
 	if srv.control, err = serveControl(s, log); err != nil {
@@ -217,7 +218,7 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 		}
 	}
 	// Last of what can fail: only a server that starts shows the password it made up.
-	if srv.password, err = s.firstUser(ctx, c.AdminPassword); err != nil {
+	if srv.password, err = s.FirstUser(ctx, c.AdminPassword); err != nil {
 		srv.control.stop(ctx)
 		if srv.metrics != nil {
 			srv.metrics.Close()
@@ -331,7 +332,7 @@ func (srv *server) shutdown(ctx context.Context, grace time.Duration) error {
 	done := make(chan struct{})
 	defer close(done)
 	go keepExtending(done)
-	return srv.s.close(ctx)
+	return srv.s.Close(ctx)
 }
 
 // background starts what runs beside the requests.
@@ -364,7 +365,7 @@ func (srv *server) collect(ctx context.Context, every time.Duration, f gcFlags) 
 		case <-next.C:
 		}
 		next.Reset(every)
-		r, err := srv.s.maint.Collect(ctx, f.options())
+		r, err := srv.s.Maint.Collect(ctx, f.options())
 		switch {
 		case ctx.Err() != nil:
 			return

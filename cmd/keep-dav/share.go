@@ -55,8 +55,8 @@ func createProject(ctx context.Context, s *store, a siteArgs, _ func(progress)) 
 	if err != nil {
 		return recordInfo{}, err
 	}
-	p := recordInfo{UUID: s.sql.NewProjectUUID(), Name: path.Base(a.Name)}
-	_, err = s.gate.Commit(ctx, collfs.Tx{Durable: true, Records: []collfs.RecordOp{{
+	p := recordInfo{UUID: s.SQL.NewProjectUUID(), Name: path.Base(a.Name)}
+	_, err = s.Gate.Commit(ctx, collfs.Tx{Durable: true, Records: []collfs.RecordOp{{
 		Kind: collfs.CreateProject, UUID: p.UUID, Owner: parent, Name: p.Name,
 	}}})
 	if err != nil {
@@ -73,7 +73,7 @@ func (s *store) mayMake(ctx context.Context, as string, project collfs.UUID, nam
 	if err := davfs.CheckRecordName(name); err != nil {
 		return err
 	}
-	fsys, err := s.siteOf(ctx, as)
+	fsys, err := s.SiteOf(ctx, as)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (s *store) mayMake(ctx context.Context, as string, project collfs.UUID, nam
 
 // recordAt is the UUID of the project or collection that a name of the site leads to.
 func (s *store) recordAt(ctx context.Context, as, name string, want func(collfs.UUID) bool) (collfs.UUID, error) {
-	fsys, err := s.siteOf(ctx, as)
+	fsys, err := s.SiteOf(ctx, as)
 	if err != nil {
 		return "", err
 	}
@@ -120,11 +120,11 @@ func whatIs(i davfs.Info) string {
 
 // allowed says why the user called as may not do what needs a level of access to id.
 func (s *store) allowed(ctx context.Context, as string, id collfs.UUID, need collfs.Level) error {
-	u, err := s.userByName(ctx, as)
+	u, err := s.UserByName(ctx, as)
 	if err != nil {
 		return err
 	}
-	level, err := s.sql.Access(ctx, u.UUID, id)
+	level, err := s.SQL.Access(ctx, u.UUID, id)
 	if err == nil && level < need {
 		err = fmt.Errorf("user %s may not %s %s: %w", as, levelWord(need), id, fs.ErrPermission)
 	}
@@ -187,8 +187,8 @@ func grantAccess(ctx context.Context, s *store, a shareArgs, _ func(progress)) (
 	if err != nil {
 		return grantInfo{}, err
 	}
-	defer s.site.ForgetAccess()
-	return grantInfo{UUID: id, Name: a.Name, User: a.User, Level: a.Level}, s.sql.Grant(ctx, user.UUID, id, levels[a.Level])
+	defer s.Site.ForgetAccess()
+	return grantInfo{UUID: id, Name: a.Name, User: a.User, Level: a.Level}, s.SQL.Grant(ctx, user.UUID, id, levels[a.Level])
 }
 
 type shareRevokeCmd struct {
@@ -210,12 +210,12 @@ func revokeAccess(ctx context.Context, s *store, a shareArgs, _ func(progress)) 
 	if err != nil {
 		return grantInfo{}, err
 	}
-	defer s.site.ForgetAccess()
-	return grantInfo{UUID: id, Name: a.Name, User: a.User, Level: "none"}, s.sql.Revoke(ctx, user.UUID, id)
+	defer s.Site.ForgetAccess()
+	return grantInfo{UUID: id, Name: a.Name, User: a.User, Level: "none"}, s.SQL.Revoke(ctx, user.UUID, id)
 }
 
 func (s *store) grantee(ctx context.Context, a shareArgs) (collfs.UUID, collfs.User, error) {
-	user, err := s.userByName(ctx, a.User)
+	user, err := s.UserByName(ctx, a.User)
 	if err != nil {
 		return "", user, err
 	}
@@ -252,13 +252,13 @@ func listAccess(ctx context.Context, s *store, a shareArgs, _ func(progress)) ([
 	if err != nil {
 		return nil, err
 	}
-	shares, err := s.sql.Grants(ctx, id)
+	shares, err := s.SQL.Grants(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	grants := []grantInfo{}
 	for _, sh := range shares {
-		u, err := s.sql.User(ctx, sh.User)
+		u, err := s.SQL.User(ctx, sh.User)
 		if err != nil {
 			return nil, err
 		}

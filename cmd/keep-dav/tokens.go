@@ -59,7 +59,7 @@ func (c *tokenCreateCmd) Run(ctx context.Context, root *cli) error {
 }
 
 func createToken(ctx context.Context, s *store, a tokenArgs, _ func(progress)) (tokenInfo, error) {
-	u, err := s.userByName(ctx, a.User)
+	u, err := s.UserByName(ctx, a.User)
 	if err != nil {
 		return tokenInfo{}, err
 	}
@@ -70,7 +70,7 @@ func createToken(ctx context.Context, s *store, a tokenArgs, _ func(progress)) (
 	if a.Expires > 0 {
 		ends = time.Now().Add(a.Expires)
 	}
-	text, t, err := s.sql.CreateToken(ctx, u.UUID, nil, a.Label, ends)
+	text, t, err := s.SQL.CreateToken(ctx, u.UUID, nil, a.Label, ends)
 	if err != nil {
 		return tokenInfo{}, err
 	}
@@ -112,19 +112,19 @@ func (c *tokenListCmd) Run(ctx context.Context, root *cli) error {
 func listTokens(ctx context.Context, s *store, a tokenArgs, _ func(progress)) ([]tokenInfo, error) {
 	var of collfs.UUID
 	if a.User != "" {
-		u, err := s.userByName(ctx, a.User)
+		u, err := s.UserByName(ctx, a.User)
 		if err != nil {
 			return nil, err
 		}
 		of = u.UUID
 	}
-	tokens, err := s.sql.ListTokens(ctx, of)
+	tokens, err := s.SQL.ListTokens(ctx, of)
 	if err != nil {
 		return nil, err
 	}
 	infos := []tokenInfo{}
 	for _, t := range tokens {
-		u, err := s.sql.User(ctx, t.User)
+		u, err := s.SQL.User(ctx, t.User)
 		if err != nil {
 			return nil, err
 		}
@@ -150,5 +150,5 @@ func (c *tokenRevokeCmd) Run(ctx context.Context, root *cli) error {
 
 func revokeToken(ctx context.Context, s *store, a tokenArgs, _ func(progress)) (none, error) {
 	defer s.accountsChanged()
-	return none{}, s.sql.RevokeToken(ctx, a.UUID)
+	return none{}, s.SQL.RevokeToken(ctx, a.UUID)
 }

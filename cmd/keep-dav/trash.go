@@ -53,7 +53,7 @@ func (c *trashListCmd) Run(ctx context.Context, root *cli) error {
 }
 
 func listTrash(ctx context.Context, s *store, _ none, _ func(progress)) ([]trashInfo, error) {
-	entries, err := s.sql.Trash(ctx)
+	entries, err := s.SQL.Trash(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -98,10 +98,10 @@ func restoreTrash(ctx context.Context, s *store, a trashArgs, _ func(progress)) 
 			return recordInfo{}, err
 		}
 	}
-	if _, err := s.gate.Commit(ctx, collfs.Tx{Durable: true, Records: []collfs.RecordOp{op}}); err != nil {
+	if _, err := s.Gate.Commit(ctx, collfs.Tx{Durable: true, Records: []collfs.RecordOp{op}}); err != nil {
 		return recordInfo{}, err
 	}
-	e, err := s.sql.Entry(ctx, a.UUID)
+	e, err := s.SQL.Entry(ctx, a.UUID)
 	return recordInfo{UUID: a.UUID, Name: e.Name}, err
 }
 
@@ -109,7 +109,7 @@ func restoreTrash(ctx context.Context, s *store, a trashArgs, _ func(progress)) 
 // project has. The catalog sees to that for projects and collections; a file
 // in the project would be hidden.
 func (s *store) freeName(ctx context.Context, project collfs.UUID, name string) (string, error) {
-	users, err := s.sql.ListUsers(ctx)
+	users, err := s.SQL.ListUsers(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -142,6 +142,6 @@ func (c *trashDeleteCmd) Run(ctx context.Context, root *cli) error {
 }
 
 func deleteTrash(ctx context.Context, s *store, a trashArgs, _ func(progress)) (recordInfo, error) {
-	_, err := s.gate.Commit(ctx, collfs.Tx{Durable: true, Records: []collfs.RecordOp{{Kind: collfs.DeleteNow, UUID: a.UUID}}})
+	_, err := s.Gate.Commit(ctx, collfs.Tx{Durable: true, Records: []collfs.RecordOp{{Kind: collfs.DeleteNow, UUID: a.UUID}}})
 	return recordInfo{UUID: a.UUID}, err
 }

@@ -98,7 +98,7 @@ func (c *lsCmd) Run(ctx context.Context, root *cli) error {
 }
 
 func listDirectory(ctx context.Context, s *store, a siteArgs, _ func(progress)) ([]lsEntry, error) {
-	fsys, err := s.siteOf(ctx, a.As)
+	fsys, err := s.SiteOf(ctx, a.As)
 	if err != nil {
 		return nil, err
 	}

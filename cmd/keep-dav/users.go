@@ -85,7 +85,7 @@ func addUser(ctx context.Context, s *store, a userArgs, _ func(progress)) (userI
 	if err != nil {
 		return userInfo{}, err
 	}
-	u, err := s.sql.CreateUser(ctx, a.Name, a.FullName, hash, a.Admin)
+	u, err := s.SQL.CreateUser(ctx, a.Name, a.FullName, hash, a.Admin)
 	return infoOf(u), err
 }
 
@@ -113,7 +113,7 @@ func (c *userListCmd) Run(ctx context.Context, root *cli) error {
 }
 
 func listUsers(ctx context.Context, s *store, _ none, _ func(progress)) ([]userInfo, error) {
-	users, err := s.sql.ListUsers(ctx)
+	users, err := s.SQL.ListUsers(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (c *userPasswdCmd) Run(ctx context.Context, root *cli) error {
 }
 
 func setPassword(ctx context.Context, s *store, a userArgs, _ func(progress)) (userInfo, error) {
-	u, err := s.userByName(ctx, a.Name)
+	u, err := s.UserByName(ctx, a.Name)
 	if err != nil {
 		return userInfo{}, err
 	}
@@ -157,7 +157,7 @@ func setPassword(ctx context.Context, s *store, a userArgs, _ func(progress)) (u
 		return userInfo{}, err
 	}
 	defer s.accountsChanged()
-	return infoOf(u), s.sql.SetPassword(ctx, u.UUID, hash)
+	return infoOf(u), s.SQL.SetPassword(ctx, u.UUID, hash)
 }
 
 type userDisableCmd struct {
@@ -187,13 +187,13 @@ func setActiveCall(ctx context.Context, root *cli, name string, active bool) err
 }
 
 func setActive(ctx context.Context, s *store, a userArgs, _ func(progress)) (userInfo, error) {
-	u, err := s.userByName(ctx, a.Name)
+	u, err := s.UserByName(ctx, a.Name)
 	if err != nil {
 		return userInfo{}, err
 	}
 	defer s.accountsChanged()
 	u.Active = a.Active
-	if err := s.sql.SetActive(ctx, u.UUID, a.Active); err != nil {
+	if err := s.SQL.SetActive(ctx, u.UUID, a.Active); err != nil {
 		return userInfo{}, fmt.Errorf("user %q: %w", a.Name, err)
 	}
 	return infoOf(u), nil
@@ -212,12 +212,12 @@ func (c *userRemoveCmd) Run(ctx context.Context, root *cli) error {
 }
 
 func removeUser(ctx context.Context, s *store, a userArgs, _ func(progress)) (userInfo, error) {
-	u, err := s.userByName(ctx, a.Name)
+	u, err := s.UserByName(ctx, a.Name)
 	if err != nil {
 		return userInfo{}, err
 	}
 	defer s.accountsChanged()
-	if err := s.sql.DeleteUser(ctx, u.UUID); err != nil {
+	if err := s.SQL.DeleteUser(ctx, u.UUID); err != nil {
 		return userInfo{}, fmt.Errorf("user %q: %w", a.Name, err)
 	}
 	return infoOf(u), nil

@@ -57,7 +57,7 @@ func listVersions(ctx context.Context, s *store, a siteArgs, _ func(progress)) (
 	if err != nil {
 		return nil, err
 	}
-	records, err := s.sql.Versions(ctx, id)
+	records, err := s.SQL.Versions(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func restoreVersion(ctx context.Context, s *store, a restoreArgs, _ func(progres
 	if err != nil {
 		return recordInfo{}, err
 	}
-	rec, err := s.sql.Record(ctx, id)
+	rec, err := s.SQL.Record(ctx, id)
 	if err != nil {
 		return recordInfo{}, err
 	}
@@ -109,11 +109,11 @@ func restoreVersion(ctx context.Context, s *store, a restoreArgs, _ func(progres
 	if err := s.mayMake(ctx, a.As, rec.Owner, name); err != nil {
 		return recordInfo{}, err
 	}
-	old, err := s.files.OpenVersion(ctx, id, a.Version)
+	old, err := s.Files.OpenVersion(ctx, id, a.Version)
 	if err != nil {
 		return recordInfo{}, err
 	}
 	defer old.Release()
-	made, err := s.files.Extract(ctx, old, "", rec.Owner, name, collfs.TransferOptions{})
+	made, err := s.Files.Extract(ctx, old, "", rec.Owner, name, collfs.TransferOptions{})
 	return recordInfo{UUID: made.UUID, Name: made.Name}, err
 }
