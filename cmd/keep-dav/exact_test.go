@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"keepdav/cmd/internal/control"
 	"keepdav/cmd/internal/maint"
 )
 
@@ -85,29 +86,29 @@ func TestAllBytesOfMessagesComeBack(t *testing.T) {
 	all := maint.Report{Problems: []maint.Problem{{Path: latin1, Text: "at " + latin1}, {Path: "plain"}}}
 	lists := copyResult{Ignored: []string{"plain", latin1}, Failed: []string{latin1}}
 	names := []lsEntry{{Name: latin1}, {Name: "plain"}}
-	for _, sent := range []any{all, lists, names, shareArgs{Name: latin1}, restoreArgs{NewName: latin1}, &reply{Error: latin1}} {
+	for _, sent := range []any{all, lists, names, shareArgs{Name: latin1}, restoreArgs{NewName: latin1}} {
 		want := fmt.Sprintf("%+q", sent)
-		data, err := marshalExact(sent)
+		data, err := control.Marshal(sent)
 		if err != nil {
-			t.Errorf("marshalExact(%+q): %v", sent, err)
+			t.Errorf("control.Marshal(%+q): %v", sent, err)
 			continue
 		}
 		got := reflect.New(reflect.TypeOf(sent))
-		if err := unmarshalExact(data, got.Interface()); err != nil {
-			t.Errorf("unmarshalExact(%s): %v", data, err)
+		if err := control.Unmarshal(data, got.Interface()); err != nil {
+			t.Errorf("control.Unmarshal(%s): %v", data, err)
 		}
 		if n := strings.Count(fmt.Sprintf("%q", got.Elem()), `caf\xe9`); n < strings.Count(want, `caf\xe9`) {
 			t.Errorf("%s came as %q", want, got.Elem())
 		}
-		again, err := marshalExact(got.Elem().Interface())
+		again, err := control.Marshal(got.Elem().Interface())
 		if err != nil || string(again) != string(data) {
 			t.Errorf("%s came back as %s (%v)", data, again, err)
 		}
 	}
-	if data, err := marshalExact(siteArgs{As: latin1}); err == nil {
+	if data, err := control.Marshal(siteArgs{As: latin1}); err == nil {
 		t.Errorf("a user name that is not UTF-8 went out as %s", data)
 	}
-	if data, err := marshalExact(siteArgs{Name: "plain"}); err != nil || strings.Contains(string(data), "Bytes") {
+	if data, err := control.Marshal(siteArgs{Name: "plain"}); err != nil || strings.Contains(string(data), "Bytes") {
 		t.Errorf("a plain name went out as %s (%v)", data, err)
 	}
 }

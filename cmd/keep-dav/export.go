@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"keepdav/cmd/internal/control"
 	"keepdav/collfs"
 	"keepdav/davfs"
 )
@@ -22,7 +23,7 @@ import (
 // read is passed over: of a damaged store, all that is whole comes out.
 type exporter struct {
 	fsys davfs.FileSystem
-	tell func(progress)
+	tell func(control.Progress)
 	dirs []exportJob // made by walk, to be given their times when nothing is put into them any more
 
 	mu     sync.Mutex // guards the fields below
@@ -37,7 +38,7 @@ type exportJob struct {
 	target string // on this machine
 }
 
-func exportTree(ctx context.Context, s *store, a importArgs, tell func(progress)) (copyResult, error) {
+func exportTree(ctx context.Context, s *store, a importArgs, tell func(control.Progress)) (copyResult, error) {
 	start := time.Now()
 	fsys, err := s.SiteOf(ctx, a.As)
 	if err != nil {
@@ -154,7 +155,7 @@ func (ex *exporter) count(change func(*copyResult)) {
 	ex.mu.Lock()
 	defer ex.mu.Unlock()
 	change(&ex.result)
-	ex.tell(progress{What: "exporting", Done: ex.result.Files + ex.result.Skipped, Bytes: ex.moved})
+	ex.tell(control.Progress{What: "exporting", Done: ex.result.Files + ex.result.Skipped, Bytes: ex.moved})
 }
 
 func (ex *exporter) file(ctx context.Context, root *os.Root, j exportJob) error {

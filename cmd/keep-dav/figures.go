@@ -3,13 +3,14 @@ package main
 import (
 	"context"
 
+	"keepdav/cmd/internal/control"
 	"keepdav/collfs"
 	"keepdav/keepio"
 	"keepdav/keepio/dirstore"
 )
 
 // storeFigures counts what a store has.
-func storeFigures(ctx context.Context, s *store, _ none, _ func(progress)) (storeStat, error) {
+func storeFigures(ctx context.Context, s *store, _ none, _ func(control.Progress)) (storeStat, error) {
 	f := storeStat{Dir: s.Dir, Serving: s.url}
 	users, err := s.SQL.ListUsers(ctx)
 	if err != nil {
@@ -70,7 +71,7 @@ func (s *store) countBelow(ctx context.Context, project collfs.UUID, f *storeSta
 }
 
 // collectionFigures looks at one collection.
-func collectionFigures(ctx context.Context, s *store, a statArgs, _ func(progress)) (collectionStat, error) {
+func collectionFigures(ctx context.Context, s *store, a statArgs, _ func(control.Progress)) (collectionStat, error) {
 	id, err := s.recordAt(ctx, a.As, a.Name, isCollection)
 	if err != nil {
 		return collectionStat{}, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"keepdav/cmd/internal/control"
 	"keepdav/cmd/internal/maint"
 	"keepdav/web/browse"
 )
@@ -54,10 +55,10 @@ func (c *fsckCmd) Run(ctx context.Context, root *cli) error {
 	return err
 }
 
-func checkStore(ctx context.Context, s *store, a maint.CheckOptions, tell func(progress)) (maint.Report, error) {
+func checkStore(ctx context.Context, s *store, a maint.CheckOptions, tell func(control.Progress)) (maint.Report, error) {
 	tell = throttled(tell)
 	a.Tell = func(what string, done, total, bytes int64) {
-		tell(progress{What: what, Done: done, Total: total, Bytes: bytes})
+		tell(control.Progress{What: what, Done: done, Total: total, Bytes: bytes})
 	}
 	return s.Maint.Check(ctx, a)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"keepdav/cmd/internal/control"
 	"keepdav/cmd/internal/maint"
 	"keepdav/web/browse"
 )
@@ -72,10 +73,10 @@ func (c *gcCmd) Run(ctx context.Context, root *cli) error {
 	})
 }
 
-func collectGarbage(ctx context.Context, s *store, a maint.CollectOptions, tell func(progress)) (maint.Collected, error) {
+func collectGarbage(ctx context.Context, s *store, a maint.CollectOptions, tell func(control.Progress)) (maint.Collected, error) {
 	tell = throttled(tell)
 	a.Tell = func(what string, done, total, bytes int64) {
-		tell(progress{What: what, Done: done, Total: total, Bytes: bytes})
+		tell(control.Progress{What: what, Done: done, Total: total, Bytes: bytes})
 	}
 	return s.Maint.Collect(ctx, a)
 }

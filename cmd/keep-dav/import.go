@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"keepdav/cmd/internal/control"
 	"keepdav/collfs"
 	"keepdav/davfs"
 )
@@ -37,7 +38,7 @@ type importer struct {
 	c     *collfs.Collection
 	base  string // in the collection, "" is its root
 	again bool
-	tell  func(progress)
+	tell  func(control.Progress)
 
 	mu     sync.Mutex // guards the fields below
 	result copyResult
@@ -45,7 +46,7 @@ type importer struct {
 	last   time.Time // of a commit
 }
 
-func importTree(ctx context.Context, s *store, a importArgs, tell func(progress)) (_ copyResult, err error) {
+func importTree(ctx context.Context, s *store, a importArgs, tell func(control.Progress)) (_ copyResult, err error) {
 	start := time.Now()
 	fsys, err := s.SiteOf(ctx, a.As)
 	if err != nil {
@@ -146,7 +147,7 @@ func (im *importer) count(change func(*copyResult)) {
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	change(&im.result)
-	im.tell(progress{What: "importing", Done: im.result.Files + im.result.Skipped, Bytes: im.moved})
+	im.tell(control.Progress{What: "importing", Done: im.result.Files + im.result.Skipped, Bytes: im.moved})
 }
 
 func (im *importer) directory(rel string, d fs.DirEntry) error {

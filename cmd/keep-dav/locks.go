@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"keepdav/cmd/internal/control"
 	"keepdav/collfs"
 	"keepdav/web/dav"
 )
@@ -50,7 +51,7 @@ func (s *store) lockTable(ctx context.Context) (*dav.Locks, error) {
 	return dav.NewLocks(ctx, dav.LockConfig{Store: s.locks()})
 }
 
-func listLocks(ctx context.Context, s *store, _ none, _ func(progress)) ([]lockInfo, error) {
+func listLocks(ctx context.Context, s *store, _ none, _ func(control.Progress)) ([]lockInfo, error) {
 	table, err := s.lockTable(ctx)
 	if err != nil {
 		return nil, err
@@ -92,7 +93,7 @@ func (c *locksBreakCmd) Run(ctx context.Context, root *cli) error {
 	return show(root, l, func(w io.Writer) { fmt.Fprintf(w, "lock %s is gone\n", l.Token) })
 }
 
-func breakLock(ctx context.Context, s *store, a lockArgs, _ func(progress)) (lockInfo, error) {
+func breakLock(ctx context.Context, s *store, a lockArgs, _ func(control.Progress)) (lockInfo, error) {
 	table, err := s.lockTable(ctx)
 	if err != nil {
 		return lockInfo{}, err

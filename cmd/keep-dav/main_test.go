@@ -23,6 +23,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
+	"keepdav/cmd/internal/control"
 	"keepdav/cmd/internal/embedded"
 )
 
@@ -343,8 +344,8 @@ func TestProgressOfALargeFileIsTold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var first *progress
-		_, err = callHere(t.Context(), r.cli.Store, c.name, raw, func(p progress) {
+		var first *control.Progress
+		_, err = callHere(t.Context(), r.cli.Store, c.name, raw, func(p control.Progress) {
 			if first == nil {
 				first = &p
 			}
@@ -608,7 +609,7 @@ func TestLongStorePathsHaveASocketToo(t *testing.T) {
 	if st := do1[storeStat](t, r, "stat", none{}); st.Serving == "" {
 		t.Errorf("stat = %+v; want it to come from the server", st)
 	}
-	info, err := os.Stat(filepath.Join(dir, socketName))
+	info, err := os.Stat(filepath.Join(dir, "control.sock"))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("socket: %v, %v; want mode 0600", info.Mode(), err)
 	}

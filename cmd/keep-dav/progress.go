@@ -10,25 +10,18 @@ import (
 
 	"golang.org/x/term"
 
+	"keepdav/cmd/internal/control"
 	"keepdav/web/browse"
 )
-
-// A progress says how far a long operation is. Totals are 0 while they are not known.
-type progress struct {
-	What  string `json:"what"`
-	Done  int64  `json:"done"`
-	Total int64  `json:"total,omitempty"`
-	Bytes int64  `json:"bytes,omitempty"`
-}
 
 // every passes progress on at most that often, so that telling costs nothing.
 const every = 100 * time.Millisecond
 
 // throttled is tell, called at most every so often. It may be called concurrently.
-func throttled(tell func(progress)) func(progress) {
+func throttled(tell func(control.Progress)) func(control.Progress) {
 	var mu sync.Mutex // guards last, and calls of tell
 	var last time.Time
-	return func(p progress) {
+	return func(p control.Progress) {
 		mu.Lock()
 		defer mu.Unlock()
 		if now := time.Now(); now.Sub(last) >= every {
@@ -50,7 +43,7 @@ func newBar(f *os.File, quiet bool) *bar {
 	return &bar{out: f, on: !quiet && term.IsTerminal(int(f.Fd())), start: time.Now()}
 }
 
-func (b *bar) show(p progress) {
+func (b *bar) show(p control.Progress) {
 	if !b.on {
 		return
 	}

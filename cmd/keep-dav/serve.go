@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/term"
 
+	"keepdav/cmd/internal/control"
 	"keepdav/cmd/internal/embedded"
 	"keepdav/web"
 	"keepdav/web/auth"
@@ -169,7 +170,7 @@ type server struct {
 	s       *store
 	handler *web.Handler
 	web     *web.Server
-	control *controlServer
+	control *control.Server
 	metrics *http.Server
 	keeper  *listen.Keeper
 	log     zerolog.Logger
@@ -213,13 +214,13 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 	}
 	if c.MetricsListen != "" {
 		if srv.metrics, err = serveMetrics(c.MetricsListen, metrics); err != nil {
-			srv.control.stop(ctx)
+			srv.control.Stop(ctx)
 			return nil, err
 		}
 	}
 	// Last of what can fail: only a server that starts shows the password it made up.
 	if srv.password, err = s.FirstUser(ctx, c.AdminPassword); err != nil {
-		srv.control.stop(ctx)
+		srv.control.Stop(ctx)
 		if srv.metrics != nil {
 			srv.metrics.Close()
 		}
@@ -324,7 +325,7 @@ func (srv *server) shutdown(ctx context.Context, grace time.Duration) error {
 	if srv.web.Stop(waiting) {
 		srv.log.Warn().Dur("grace", grace).Msg("requests that took longer were cut; nothing of them was kept")
 	}
-	srv.control.stop(waiting)
+	srv.control.Stop(waiting)
 	if srv.metrics != nil {
 		srv.metrics.Close()
 	}

@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 
+	"keepdav/cmd/internal/control"
 	"keepdav/collfs"
 	"keepdav/davfs"
 )
@@ -47,7 +48,7 @@ func (c *projectCreateCmd) Run(ctx context.Context, root *cli) error {
 	return show(root, p, func(w io.Writer) { fmt.Fprintf(w, "project %s made (%s)\n", printable(p.Name), p.UUID) })
 }
 
-func createProject(ctx context.Context, s *store, a siteArgs, _ func(progress)) (recordInfo, error) {
+func createProject(ctx context.Context, s *store, a siteArgs, _ func(control.Progress)) (recordInfo, error) {
 	parent, err := s.recordAt(ctx, a.As, path.Dir(a.Name), isProject)
 	if err == nil {
 		err = s.mayMake(ctx, a.As, parent, path.Base(a.Name))
@@ -182,7 +183,7 @@ func (c *shareGrantCmd) Run(ctx context.Context, root *cli) error {
 	return show(root, g, func(w io.Writer) { fmt.Fprintf(w, "%s may %s %s\n", g.User, g.Level, printable(g.Name)) })
 }
 
-func grantAccess(ctx context.Context, s *store, a shareArgs, _ func(progress)) (grantInfo, error) {
+func grantAccess(ctx context.Context, s *store, a shareArgs, _ func(control.Progress)) (grantInfo, error) {
 	id, user, err := s.grantee(ctx, a)
 	if err != nil {
 		return grantInfo{}, err
@@ -205,7 +206,7 @@ func (c *shareRevokeCmd) Run(ctx context.Context, root *cli) error {
 	return show(root, g, func(w io.Writer) { fmt.Fprintf(w, "%s has no share of %s any more\n", g.User, printable(g.Name)) })
 }
 
-func revokeAccess(ctx context.Context, s *store, a shareArgs, _ func(progress)) (grantInfo, error) {
+func revokeAccess(ctx context.Context, s *store, a shareArgs, _ func(control.Progress)) (grantInfo, error) {
 	id, user, err := s.grantee(ctx, a)
 	if err != nil {
 		return grantInfo{}, err
@@ -247,7 +248,7 @@ func (c *shareListCmd) Run(ctx context.Context, root *cli) error {
 	})
 }
 
-func listAccess(ctx context.Context, s *store, a shareArgs, _ func(progress)) ([]grantInfo, error) {
+func listAccess(ctx context.Context, s *store, a shareArgs, _ func(control.Progress)) ([]grantInfo, error) {
 	id, err := s.recordAt(ctx, a.As, a.Name, func(id collfs.UUID) bool { return isCollection(id) || isProject(id) })
 	if err != nil {
 		return nil, err

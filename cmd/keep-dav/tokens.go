@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"keepdav/cmd/internal/control"
 	"keepdav/collfs"
 	"keepdav/collfs/sqlite"
 )
@@ -58,7 +59,7 @@ func (c *tokenCreateCmd) Run(ctx context.Context, root *cli) error {
 	return show(root, t, func(w io.Writer) { fmt.Fprintln(w, t.Token) })
 }
 
-func createToken(ctx context.Context, s *store, a tokenArgs, _ func(progress)) (tokenInfo, error) {
+func createToken(ctx context.Context, s *store, a tokenArgs, _ func(control.Progress)) (tokenInfo, error) {
 	u, err := s.UserByName(ctx, a.User)
 	if err != nil {
 		return tokenInfo{}, err
@@ -109,7 +110,7 @@ func (c *tokenListCmd) Run(ctx context.Context, root *cli) error {
 	})
 }
 
-func listTokens(ctx context.Context, s *store, a tokenArgs, _ func(progress)) ([]tokenInfo, error) {
+func listTokens(ctx context.Context, s *store, a tokenArgs, _ func(control.Progress)) ([]tokenInfo, error) {
 	var of collfs.UUID
 	if a.User != "" {
 		u, err := s.UserByName(ctx, a.User)
@@ -148,7 +149,7 @@ func (c *tokenRevokeCmd) Run(ctx context.Context, root *cli) error {
 	return show(root, tokenInfo{UUID: id}, func(w io.Writer) { fmt.Fprintf(w, "token %s revoked\n", id) })
 }
 
-func revokeToken(ctx context.Context, s *store, a tokenArgs, _ func(progress)) (none, error) {
+func revokeToken(ctx context.Context, s *store, a tokenArgs, _ func(control.Progress)) (none, error) {
 	defer s.accountsChanged()
 	return none{}, s.SQL.RevokeToken(ctx, a.UUID)
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"keepdav/cmd/internal/control"
 	"keepdav/collfs"
 	"keepdav/web/browse"
 )
@@ -52,7 +53,7 @@ func (c *trashListCmd) Run(ctx context.Context, root *cli) error {
 	})
 }
 
-func listTrash(ctx context.Context, s *store, _ none, _ func(progress)) ([]trashInfo, error) {
+func listTrash(ctx context.Context, s *store, _ none, _ func(control.Progress)) ([]trashInfo, error) {
 	entries, err := s.SQL.Trash(ctx)
 	if err != nil {
 		return nil, err
@@ -86,7 +87,7 @@ func (c *trashRestoreCmd) Run(ctx context.Context, root *cli) error {
 	return show(root, r, func(w io.Writer) { fmt.Fprintf(w, "%s is back as %q\n", r.UUID, r.Name) })
 }
 
-func restoreTrash(ctx context.Context, s *store, a trashArgs, _ func(progress)) (recordInfo, error) {
+func restoreTrash(ctx context.Context, s *store, a trashArgs, _ func(control.Progress)) (recordInfo, error) {
 	all, err := listTrash(ctx, s, none{}, nil)
 	if err != nil {
 		return recordInfo{}, err
@@ -141,7 +142,7 @@ func (c *trashDeleteCmd) Run(ctx context.Context, root *cli) error {
 	return show(root, r, func(w io.Writer) { fmt.Fprintf(w, "%s is gone; gc frees its room\n", r.UUID) })
 }
 
-func deleteTrash(ctx context.Context, s *store, a trashArgs, _ func(progress)) (recordInfo, error) {
+func deleteTrash(ctx context.Context, s *store, a trashArgs, _ func(control.Progress)) (recordInfo, error) {
 	_, err := s.Gate.Commit(ctx, collfs.Tx{Durable: true, Records: []collfs.RecordOp{{Kind: collfs.DeleteNow, UUID: a.UUID}}})
 	return recordInfo{UUID: a.UUID}, err
 }

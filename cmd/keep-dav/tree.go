@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"keepdav/cmd/internal/control"
 	"keepdav/collfs"
 	"keepdav/davfs"
 	"keepdav/web/browse"
@@ -97,7 +98,7 @@ func (c *lsCmd) Run(ctx context.Context, root *cli) error {
 	})
 }
 
-func listDirectory(ctx context.Context, s *store, a siteArgs, _ func(progress)) ([]lsEntry, error) {
+func listDirectory(ctx context.Context, s *store, a siteArgs, _ func(control.Progress)) ([]lsEntry, error) {
 	fsys, err := s.SiteOf(ctx, a.As)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/term"
 
+	"keepdav/cmd/internal/control"
 	"keepdav/collfs"
 	"keepdav/web/auth"
 )
@@ -80,7 +81,7 @@ func (c *userAddCmd) Run(ctx context.Context, root *cli) error {
 	})
 }
 
-func addUser(ctx context.Context, s *store, a userArgs, _ func(progress)) (userInfo, error) {
+func addUser(ctx context.Context, s *store, a userArgs, _ func(control.Progress)) (userInfo, error) {
 	hash, err := auth.HashPassword(ctx, a.Password)
 	if err != nil {
 		return userInfo{}, err
@@ -112,7 +113,7 @@ func (c *userListCmd) Run(ctx context.Context, root *cli) error {
 	})
 }
 
-func listUsers(ctx context.Context, s *store, _ none, _ func(progress)) ([]userInfo, error) {
+func listUsers(ctx context.Context, s *store, _ none, _ func(control.Progress)) ([]userInfo, error) {
 	users, err := s.SQL.ListUsers(ctx)
 	if err != nil {
 		return nil, err
@@ -147,7 +148,7 @@ func (c *userPasswdCmd) Run(ctx context.Context, root *cli) error {
 	})
 }
 
-func setPassword(ctx context.Context, s *store, a userArgs, _ func(progress)) (userInfo, error) {
+func setPassword(ctx context.Context, s *store, a userArgs, _ func(control.Progress)) (userInfo, error) {
 	u, err := s.UserByName(ctx, a.Name)
 	if err != nil {
 		return userInfo{}, err
@@ -186,7 +187,7 @@ func setActiveCall(ctx context.Context, root *cli, name string, active bool) err
 	})
 }
 
-func setActive(ctx context.Context, s *store, a userArgs, _ func(progress)) (userInfo, error) {
+func setActive(ctx context.Context, s *store, a userArgs, _ func(control.Progress)) (userInfo, error) {
 	u, err := s.UserByName(ctx, a.Name)
 	if err != nil {
 		return userInfo{}, err
@@ -211,7 +212,7 @@ func (c *userRemoveCmd) Run(ctx context.Context, root *cli) error {
 	return show(root, u, func(w io.Writer) { fmt.Fprintf(w, "user %s removed\n", c.Name) })
 }
 
-func removeUser(ctx context.Context, s *store, a userArgs, _ func(progress)) (userInfo, error) {
+func removeUser(ctx context.Context, s *store, a userArgs, _ func(control.Progress)) (userInfo, error) {
 	u, err := s.UserByName(ctx, a.Name)
 	if err != nil {
 		return userInfo{}, err

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"keepdav/cmd/internal/control"
 	"keepdav/collfs"
 	"keepdav/web/browse"
 )
@@ -52,7 +53,7 @@ func (c *versionsListCmd) Run(ctx context.Context, root *cli) error {
 	})
 }
 
-func listVersions(ctx context.Context, s *store, a siteArgs, _ func(progress)) ([]versionInfo, error) {
+func listVersions(ctx context.Context, s *store, a siteArgs, _ func(control.Progress)) ([]versionInfo, error) {
 	id, err := s.recordAt(ctx, a.As, a.Name, isCollection)
 	if err != nil {
 		return nil, err
@@ -93,7 +94,7 @@ func (c *versionsRestoreCmd) Run(ctx context.Context, root *cli) error {
 	return show(root, r, func(w io.Writer) { fmt.Fprintf(w, "collection %q made (%s)\n", r.Name, r.UUID) })
 }
 
-func restoreVersion(ctx context.Context, s *store, a restoreArgs, _ func(progress)) (recordInfo, error) {
+func restoreVersion(ctx context.Context, s *store, a restoreArgs, _ func(control.Progress)) (recordInfo, error) {
 	id, err := s.recordAt(ctx, a.As, a.Name, isCollection)
 	if err != nil {
 		return recordInfo{}, err

@@ -1,4 +1,4 @@
-package main
+package control
 
 import (
 	"encoding/json"
@@ -13,8 +13,8 @@ import (
 // is not UTF-8; X is then only like the name. What has no such field and is not
 // UTF-8 is refused, so that nothing arrives as something else.
 
-// marshalExact is v as JSON, to the byte.
-func marshalExact(v any) ([]byte, error) {
+// Marshal is v as JSON, to the byte.
+func Marshal(v any) ([]byte, error) {
 	if v == nil {
 		return json.Marshal(v)
 	}
@@ -26,8 +26,8 @@ func marshalExact(v any) ([]byte, error) {
 	return json.Marshal(p.Interface())
 }
 
-// unmarshalExact undoes marshalExact. v is a pointer.
-func unmarshalExact(data []byte, v any) error {
+// Unmarshal undoes Marshal. v is a pointer.
+func Unmarshal(data []byte, v any) error {
 	if err := json.Unmarshal(data, v); err != nil {
 		return err
 	}
