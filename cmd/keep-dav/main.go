@@ -14,12 +14,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"reflect"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 
 	"keepdav/cmd/internal/embedded"
+	"keepdav/cmd/internal/flags"
+	"keepdav/cmd/internal/version"
 )
 
 // Exit codes besides 0 and 1.
@@ -72,31 +73,11 @@ func newParser(c *cli) (*kong.Kong, error) {
 	return kong.New(c,
 		kong.Name("keep-dav"),
 		kong.Description(description),
-		kong.Vars{"store": embedded.DefaultDir(), "version": version().Version},
+		kong.Vars{"store": embedded.DefaultDir(), "version": version.Get().Version},
 		kong.UsageOnError(),
-		kong.KindMapper(reflect.String, kong.MapperFunc(takeWord)),
-		kong.NamedMapper("path", kong.MapperFunc(takePath)),
+		flags.Exact(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 110}),
 	)
-}
-
-// takeWord takes a word of the command line to the byte; kong's own mappers pass
-// it through JSON.
-func takeWord(ctx *kong.DecodeContext, target reflect.Value) error {
-	t, err := ctx.Scan.PopValue("string")
-	if err == nil {
-		target.SetString(t.String())
-	}
-	return err
-}
-
-// takePath takes the name of something on this machine to the byte.
-func takePath(ctx *kong.DecodeContext, target reflect.Value) error {
-	t, err := ctx.Scan.PopValue("file")
-	if err == nil && (t.String() != "" || !ctx.Value.HasDefault) {
-		target.SetString(kong.ExpandPath(t.String()))
-	}
-	return err
 }
 
 func run(parser *kong.Kong, c *cli, args []string) int {

@@ -769,21 +769,6 @@ func TestSecondSignalLeavesAtOnceAndLosesNothing(t *testing.T) {
 	}
 }
 
-func TestSizesOfFlags(t *testing.T) {
-	for text, want := range map[string]int64{"0": 0, "12": 12, "4KiB": 4096, "2M": 2 << 20, "3GiB": 3 << 30} {
-		var b bytesFlag
-		if err := b.UnmarshalText([]byte(text)); err != nil || int64(b) != want {
-			t.Errorf("%q = %d, %v; want %d", text, b, err, want)
-		}
-	}
-	for _, text := range []string{"", "x", "-1", "5 apples", "9999999999T"} {
-		var b bytesFlag
-		if err := b.UnmarshalText([]byte(text)); err == nil {
-			t.Errorf("%q = %d; want an error", text, b)
-		}
-	}
-}
-
 func TestNamesOfTheCommandLine(t *testing.T) {
 	for in, want := range map[string]string{
 		"data": "/home/data", "data/sub": "/home/data/sub", "/shared/x/": "/shared/x", "/": "/",

@@ -18,6 +18,8 @@ import (
 
 	"keepdav/cmd/internal/control"
 	"keepdav/cmd/internal/embedded"
+	"keepdav/cmd/internal/flags"
+	"keepdav/cmd/internal/systemd"
 	"keepdav/web"
 	"keepdav/web/auth"
 	"keepdav/web/connect"
@@ -42,8 +44,8 @@ type serveCmd struct {
 	MetricsListen string        `env:"KEEPDAV_METRICS_LISTEN" placeholder:"ADDR" group:"Logging" help:"Serve /metrics on this address, to everybody who reaches it; with profiles when that is loopback."`
 
 	MaxConnections int           `default:"4096" env:"KEEPDAV_MAX_CONNECTIONS" group:"Limits" help:"Connections at once; more wait."`
-	DirectoryCache bytesFlag     `default:"256MiB" env:"KEEPDAV_DIRECTORY_CACHE" group:"Limits" help:"Memory for collections that are loaded but not in use."`
-	SpoolBudget    bytesFlag     `default:"4GiB" env:"KEEPDAV_SPOOL_BUDGET" group:"Limits" help:"Bytes that may wait to be hashed; uploads slow down above it."`
+	DirectoryCache flags.Bytes   `default:"256MiB" env:"KEEPDAV_DIRECTORY_CACHE" group:"Limits" help:"Memory for collections that are loaded but not in use."`
+	SpoolBudget    flags.Bytes   `default:"4GiB" env:"KEEPDAV_SPOOL_BUDGET" group:"Limits" help:"Bytes that may wait to be hashed; uploads slow down above it."`
 	MaxLocks       int           `default:"10000" env:"KEEPDAV_MAX_LOCKS" group:"Limits" help:"WebDAV locks that one user may hold."`
 	LockTimeout    time.Duration `default:"1h" env:"KEEPDAV_LOCK_TIMEOUT" group:"Limits" help:"Longest time a lock is given for; clients renew it."`
 	MaxEntries     int           `default:"10000" env:"KEEPDAV_MAX_ENTRIES" group:"Limits" help:"Entries in the answer to a PROPFIND of infinite depth."`
@@ -99,16 +101,16 @@ func (c *serveCmd) Run(root *cli) (err error) {
 		return errors.Join(err, s.Close(ctx))
 	}
 	c.greet(s, srv, listener.Addr())
-	notify("READY=1")
+	systemd.Notify("READY=1")
 	err = srv.wait(signals)
-	notify("STOPPING=1")
+	systemd.Notify("STOPPING=1")
 	return errors.Join(err, srv.stop(signals, c.StopGrace))
 }
 
 // listener listens, unless the address is one that needs --public. systemd may
 // have listened already.
 func (c *serveCmd) listener() (net.Listener, error) {
-	if l, err := inherited(); l != nil || err != nil {
+	if l, err := systemd.Inherited(); l != nil || err != nil {
 		if err == nil {
 			err = c.checkInherited(l.Addr())
 		}
@@ -319,7 +321,7 @@ func (srv *server) stop(signals <-chan os.Signal, grace time.Duration) error {
 func (srv *server) shutdown(ctx context.Context, grace time.Duration) error {
 	srv.handler.SetReady(false)
 	srv.cancel()
-	extend(grace + time.Minute)
+	systemd.Extend(grace + time.Minute)
 	waiting, stop := context.WithTimeout(ctx, grace)
 	defer stop()
 	if srv.web.Stop(waiting) {
@@ -332,7 +334,7 @@ func (srv *server) shutdown(ctx context.Context, grace time.Duration) error {
 	srv.tasks.wait()
 	done := make(chan struct{})
 	defer close(done)
-	go keepExtending(done)
+	go systemd.KeepExtending(done)
 	return srv.s.Close(ctx)
 }
 
@@ -418,21 +420,4 @@ func prefixes(flags []proxyFlag) []netip.Prefix {
 		all[i] = netip.Prefix(f)
 	}
 	return all
-}
-
-// bytesFlag is a size like 256MiB or 4G.
-type bytesFlag int64
-
-// UnmarshalText reads a number and a unit of 1024.
-func (b *bytesFlag) UnmarshalText(text []byte) error {
-	n, unit := int64(0), ""
-	if k, err := fmt.Sscanf(string(text), "%d%s", &n, &unit); k == 0 || k == 1 && err != nil && unit != "" {
-		return fmt.Errorf("%q is not a size: write for example 256MiB", text)
-	}
-	shift, ok := map[string]uint{"": 0, "B": 0, "K": 10, "KiB": 10, "M": 20, "MiB": 20, "G": 30, "GiB": 30, "T": 40, "TiB": 40}[unit]
-	if !ok || n < 0 || n > 1<<(62-shift) {
-		return fmt.Errorf("%q is not a size: write for example 256MiB", text)
-	}
-	*b = bytesFlag(n << shift)
-	return nil
 }

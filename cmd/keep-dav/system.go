@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"os"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -36,60 +35,6 @@ func (t *tasks) run(name string, f func()) {
 }
 
 func (t *tasks) wait() { t.wg.Wait() }
-
-// notify tells systemd about our state, when it started us. Nothing depends on it.
-func notify(state string) {
-	path := os.Getenv("NOTIFY_SOCKET")
-	if path == "" {
-		return
-	}
-	c, err := net.Dial("unixgram", path)
-	if err != nil {
-		return
-	}
-	defer c.Close()
-	c.Write([]byte(state))
-}
-
-// extend asks systemd not to lose patience for d.
-func extend(d time.Duration) {
-	notify("EXTEND_TIMEOUT_USEC=" + strconv.FormatInt(d.Microseconds(), 10))
-}
-
-// keepExtending asks for patience until done is closed.
-func keepExtending(done <-chan struct{}) {
-	tick := time.NewTicker(10 * time.Second)
-	defer tick.Stop()
-	for {
-		extend(time.Minute)
-		select {
-		case <-done:
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// firstInherited is the first descriptor that systemd passes to a socket-activated service.
-const firstInherited = 3
-
-// inherited is the listener that systemd passes, nil when it doesn't.
-func inherited() (net.Listener, error) {
-	pid, err := strconv.Atoi(os.Getenv("LISTEN_PID"))
-	if err != nil || pid != os.Getpid() {
-		return nil, nil
-	}
-	if n := os.Getenv("LISTEN_FDS"); n != "1" {
-		return nil, fmt.Errorf("systemd passes %s sockets, one is expected", n)
-	}
-	f := os.NewFile(firstInherited, "listen")
-	defer f.Close()
-	l, err := net.FileListener(f)
-	if err != nil {
-		return nil, fmt.Errorf("socket of systemd: %w", err)
-	}
-	return l, nil
-}
 
 // serveMetrics serves the figures on an address of their own, and profiles when
 // only this machine can reach it.

@@ -114,6 +114,27 @@ func TestOnlyTheCommandPicksImplementations(t *testing.T) {
 	}
 }
 
+// What two commands need lies in cmd/internal, which knows neither.
+func TestCommandsDoNotKnowEachOther(t *testing.T) {
+	command := func(p string) string {
+		if rest, ok := strings.CutPrefix(p, "cmd/"); ok {
+			return layer(rest)
+		}
+		return ""
+	}
+	for _, p := range packages(t) {
+		from := within(p.ImportPath)
+		if layer(from) != "cmd" {
+			continue
+		}
+		for _, imp := range p.Imports {
+			if c := command(within(imp)); c != "" && c != "internal" && c != command(from) {
+				t.Errorf("%s imports %s", from, within(imp))
+			}
+		}
+	}
+}
+
 func TestOnlyTestsImportTestPackages(t *testing.T) {
 	for _, p := range packages(t) {
 		from := within(p.ImportPath)
