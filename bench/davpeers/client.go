@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"keepdav/bench/meter"
 )
 
 const (
@@ -136,25 +138,6 @@ func (s *server) get(path string, n int64) error {
 
 // ---- data
 
-var stampCounter atomic.Uint64
-
-func init() { stampCounter.Store(uint64(time.Now().UnixNano())) }
-
-// stamp makes every page of b unlike any written before, so that neither a
-// server nor a disk gains by finding it again.
-func stamp(b []byte) {
-	first := stampCounter.Add(uint64(len(b)/page+1)) - uint64(len(b)/page+1)
-	for i := 0; i+8 <= len(b); i += page {
-		binary.LittleEndian.PutUint64(b[i:], first+uint64(i/page))
-	}
-}
-
-func fillRandom(b []byte) {
-	var seed [32]byte
-	binary.LittleEndian.PutUint64(seed[:], stampCounter.Add(1))
-	rand.NewChaCha8(seed).Read(b)
-}
-
 // A source is a file in memory that is sent with sendfile and mapped for stamping.
 type source struct {
 	file   *os.File
@@ -174,11 +157,11 @@ func newSource(size int64) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	fillRandom(m[:min(size, 64*mib)])
+	meter.FillRandom(m[:min(size, 64*mib)])
 	for n := 64 * mib; n < len(m); n *= 2 {
 		copy(m[n:], m[:n])
 	}
-	stamp(m)
+	meter.Stamp(m)
 	return &source{f, m}, nil
 }
 
@@ -215,7 +198,7 @@ type stream struct {
 
 func newStream(n int64) *stream {
 	s := &stream{left: n, chunk: make([]byte, mib)}
-	fillRandom(s.chunk)
+	meter.FillRandom(s.chunk)
 	s.at = len(s.chunk)
 	return s
 }
@@ -225,7 +208,7 @@ func (s *stream) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	if s.at == len(s.chunk) {
-		stamp(s.chunk)
+		meter.Stamp(s.chunk)
 		s.at = 0
 	}
 	n := copy(p[:min(int64(len(p)), s.left)], s.chunk[s.at:])
@@ -250,26 +233,6 @@ func (s *stream) putTo(srv *server, path string) error {
 
 // ---- many at once
 
-// spread runs jobs 0..n-1 on c goroutines until one fails.
-func spread(n, c int, job func(i int) error) error {
-	var next atomic.Int64
-	errs := make([]error, c)
-	var failed atomic.Bool
-	var wg sync.WaitGroup
-	for w := range c {
-		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n && !failed.Load(); i = int(next.Add(1)) - 1 {
-				if errs[w] = job(i); errs[w] != nil {
-					failed.Store(true)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
-
 // rate runs job on c goroutines for d and returns jobs per second and the
 // median and the 99th percentile of their time in ms.
 func rate(d time.Duration, c int, job func(rng *rand.Rand) error) (perSecond, p50, p99 float64, err error) {
@@ -279,7 +242,7 @@ func rate(d time.Duration, c int, job func(rng *rand.Rand) error) (perSecond, p5
 	var wg sync.WaitGroup
 	for w := range c {
 		wg.Go(func() {
-			rng := rand.New(rand.NewPCG(uint64(w), stampCounter.Add(1)))
+			rng := rand.New(rand.NewPCG(uint64(w), meter.Unique()))
 			for time.Since(began) < d && errs[w] == nil {
 				t := time.Now()
 				errs[w] = job(rng)
@@ -298,9 +261,9 @@ func rate(d time.Duration, c int, job func(rng *rand.Rand) error) (perSecond, p5
 // fill puts n small files name(i) into the server, with a line of progress.
 func (s *server) fill(n, c, size int, name func(i int) string) error {
 	began, done := time.Now(), atomic.Int64{}
-	return spread(n, c, func(i int) error {
+	return meter.Spread(n, c, func(i int) error {
 		data := make([]byte, size)
-		binary.LittleEndian.PutUint64(data, stampCounter.Add(1))
+		binary.LittleEndian.PutUint64(data, meter.Unique())
 		err := s.put(name(i), data)
 		if k := done.Add(1); k%50000 == 0 {
 			progress("  %s: %d of %d files, %.0f/s", s.name, k, n, float64(k)/time.Since(began).Seconds())

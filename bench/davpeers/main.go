@@ -28,6 +28,8 @@ import (
 	"time"
 
 	md5simd "github.com/minio/md5-simd"
+
+	"keepdav/bench/meter"
 )
 
 type config struct {
@@ -120,7 +122,7 @@ func (c *config) run() (err error) {
 			return err
 		}
 	}
-	rep := &report{When: began.UTC().Format("2006-01-02"), Machine: machine(), Quick: c.quick, Hasher: hashRate(c.quick), Missing: map[string]string{}, servers: c.servers}
+	rep := &report{When: began.UTC().Format("2006-01-02"), Machine: meter.Machine(), Quick: c.quick, Hasher: hashRate(c.quick), Missing: map[string]string{}, servers: c.servers}
 	for _, name := range c.servers {
 		s := newServer(name, dir, c.keepDav)
 		if s.missing != "" {
@@ -212,7 +214,7 @@ func (c *config) runRow(r row, servers []*server) *rowResult {
 				x.Err = "clean up: " + err.Error()
 			}
 		}
-		x.CPU = median(x.cpus)
+		x.CPU = meter.Median(x.cpus)
 		for _, o := range x.others {
 			x.Others += o / float64(len(x.others))
 		}
@@ -228,22 +230,22 @@ func (c *config) repetition(r row, s *server, x *result) error {
 	}
 	behind := r.idle && s.name == keepdavName
 	if behind {
-		waitIdle(s.pid(), c.sizes.idle)
+		meter.WaitIdle(s.pid(), c.sizes.idle)
 	}
 	syscall.Sync()
-	resetPeaks(s.pid())
-	cpu, busy, own, began := treeCPU(s.pid()), busySeconds(), ownCPU(), time.Now()
+	meter.ResetPeaks(s.pid())
+	cpu, busy, own, began := meter.TreeCPU(s.pid()), meter.BusySeconds(), meter.OwnCPU(), time.Now()
 	v, err := r.run(s)
 	if err != nil {
 		return err
 	}
-	used := treeCPU(s.pid()) - cpu
-	x.others = append(x.others, othersShare(busySeconds()-busy, ownCPU()-own, used, time.Since(began)))
+	used := meter.TreeCPU(s.pid()) - cpu
+	x.others = append(x.others, meter.OthersShare(meter.BusySeconds()-busy, meter.OwnCPU()-own, used, time.Since(began)))
 	if behind {
-		waitIdle(s.pid(), c.sizes.idle)
+		meter.WaitIdle(s.pid(), c.sizes.idle)
 	}
-	x.cpus = append(x.cpus, max(0, treeCPU(s.pid())-cpu))
-	x.RSS = max(x.RSS, treePeakRSS(s.pid()))
+	x.cpus = append(x.cpus, max(0, meter.TreeCPU(s.pid())-cpu))
+	x.RSS = max(x.RSS, meter.TreePeakRSS(s.pid()))
 	x.Values = append(x.Values, v.value)
 	for k, e := range v.extra {
 		x.Extra[k] = append(x.Extra[k], e)
@@ -277,11 +279,11 @@ func hashRate(quick bool) float64 {
 		each = 4 * mib
 	}
 	data := make([]byte, each)
-	fillRandom(data)
+	meter.FillRandom(data)
 	srv := md5simd.NewServer()
 	defer srv.Close()
-	before := ownCPU()
-	err := spread(8, 8, func(int) error {
+	before := meter.OwnCPU()
+	err := meter.Spread(8, 8, func(int) error {
 		h := srv.NewHash()
 		defer h.Close()
 		for n := 0; n < len(data); n += mib {
@@ -293,5 +295,5 @@ func hashRate(quick bool) float64 {
 	if err != nil {
 		return 0
 	}
-	return float64(8*each) / mib / max(ownCPU()-before, 0.001)
+	return float64(8*each) / mib / max(meter.OwnCPU()-before, 0.001)
 }

@@ -6,11 +6,11 @@ import (
 	"io"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"keepdav/bench/meter"
 )
 
 // A result is what one row gave on one server.
@@ -38,15 +38,7 @@ func (r *result) metric(name string) (float64, bool) {
 	if len(v) == 0 {
 		return 0, false
 	}
-	return median(v), true
-}
-
-func median(v []float64) float64 {
-	s := slices.Sorted(slices.Values(v))
-	if len(s) == 0 {
-		return 0
-	}
-	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+	return meter.Median(v), true
 }
 
 type rowResult struct {
@@ -167,40 +159,11 @@ type report struct {
 	servers []string
 }
 
-func machine() string {
-	model := "unknown CPU"
-	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(b)) {
-			if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
-				model = strings.TrimSpace(v)
-				break
-			}
-		}
-	}
-	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	return fmt.Sprintf("%d × %s, Linux %s, %s", runtime.NumCPU(), model, strings.TrimSpace(string(kernel)), runtime.Version())
-}
-
-// short prints three or four significant figures.
-func short(v float64) string {
-	switch a := max(v, -v); {
-	case a >= 100:
-		return strconv.FormatFloat(v, 'f', 0, 64)
-	case a >= 10:
-		return strconv.FormatFloat(v, 'f', 1, 64)
-	case a >= 1:
-		return strconv.FormatFloat(v, 'f', 2, 64)
-	case a == 0:
-		return "0"
-	}
-	return strconv.FormatFloat(v, 'g', 2, 64)
-}
-
 func (rep *report) writeMarkdown(w io.Writer) {
 	fmt.Fprintf(w, "%s, %s. Clients and servers share the machine, over loopback, data on one disk. ", rep.When, rep.Machine)
 	fmt.Fprintf(w, "The servers take turns within each row; a cell is the median [min..max] of the repetitions, then server CPU seconds and peak RSS. ")
 	fmt.Fprintf(w, "keep-dav answers when data is durable, the others (but xdav-fsync) before; to_disk is with a sync(2) after the answer. ")
-	fmt.Fprintf(w, "CPU of keep-dav counts until nothing waits to be hashed. MD5 in 8 lanes: %s MiB per CPU second.\n\n", short(rep.Hasher))
+	fmt.Fprintf(w, "CPU of keep-dav counts until nothing waits to be hashed. MD5 in 8 lanes: %s MiB per CPU second.\n\n", meter.Short(rep.Hasher))
 	for _, name := range slices.Sorted(maps.Keys(rep.Missing)) {
 		fmt.Fprintf(w, "**Not measured: %s** (%s).\n\n", name, rep.Missing[name])
 	}
@@ -226,9 +189,9 @@ func (rep *report) writeMarkdown(w io.Writer) {
 			case v.Why != "":
 				fmt.Fprintf(w, "\n  * not judged: %s (%s)", v.Bar, v.Why)
 			case v.Met:
-				fmt.Fprintf(w, "\n  * met: %s; %s", v.Bar, short(v.Got))
+				fmt.Fprintf(w, "\n  * met: %s; %s", v.Bar, meter.Short(v.Got))
 			default:
-				fmt.Fprintf(w, "\n  * **missed**: %s; %s, needed %s", v.Bar, short(v.Got), short(v.Need))
+				fmt.Fprintf(w, "\n  * **missed**: %s; %s, needed %s", v.Bar, meter.Short(v.Got), meter.Short(v.Need))
 			}
 		}
 	}
@@ -243,9 +206,9 @@ func (r *rowResult) cell(name string) string {
 	if len(x.Values) == 0 {
 		return "failed: " + strings.ReplaceAll(x.Err, "\n", " ")
 	}
-	c := fmt.Sprintf("%s [%s..%s]; %s s, %s MiB", short(median(x.Values)), short(slices.Min(x.Values)), short(slices.Max(x.Values)), short(x.CPU), short(x.RSS))
+	c := fmt.Sprintf("%s [%s..%s]; %s s, %s MiB", meter.Short(meter.Median(x.Values)), meter.Short(slices.Min(x.Values)), meter.Short(slices.Max(x.Values)), meter.Short(x.CPU), meter.Short(x.RSS))
 	for _, k := range slices.Sorted(maps.Keys(x.Extra)) {
-		c += fmt.Sprintf("; %s %s", k, short(median(x.Extra[k])))
+		c += fmt.Sprintf("; %s %s", k, meter.Short(meter.Median(x.Extra[k])))
 	}
 	if x.Err != "" {
 		c += "; then failed: " + strings.ReplaceAll(x.Err, "\n", " ")
@@ -270,7 +233,7 @@ func (r *rowResult) ratios(servers []string) string {
 		if !r.Higher {
 			q = x / mine
 		}
-		each = append(each, s+" "+short(q))
+		each = append(each, s+" "+meter.Short(q))
 		if s != "xdav-fsync" && (least == 0 || q < least) {
 			least = q
 		}
@@ -278,7 +241,7 @@ func (r *rowResult) ratios(servers []string) string {
 	if len(each) == 0 {
 		return "–"
 	}
-	return fmt.Sprintf("**%s** (%s)", short(least), strings.Join(each, ", "))
+	return fmt.Sprintf("**%s** (%s)", meter.Short(least), strings.Join(each, ", "))
 }
 
 func (rep *report) save(began time.Time, markdown, jsonFile string) error {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"keepdav/bench/meter"
 )
 
 // sizes of a run; -quick has smaller ones.
@@ -215,7 +217,7 @@ func rows(z sizes) ([]row, func(), error) {
 	list := []row{
 		{
 			name: "put_big", unit: "MiB/s", what: fmt.Sprintf("PUT of %d MiB, a new file each time", z.big/mib), higher: true, idle: true,
-			prep: func(s *server) error { stamp(src.mapped); return s.remove("put") },
+			prep: func(s *server) error { meter.Stamp(src.mapped); return s.remove("put") },
 			run:  func(s *server) (sample, error) { return upload(z.big, func() error { return src.putTo(s, "put") }) },
 			bars: []bar{
 				best("≥ 1.2 × the best peer with a sync after its answer", 1.2, "", "to_disk", peers...),
@@ -231,7 +233,7 @@ func rows(z sizes) ([]row, func(), error) {
 				}
 				return nil
 			},
-			prep: func(s *server) error { stamp(src.mapped); return s.remove("put") },
+			prep: func(s *server) error { meter.Stamp(src.mapped); return s.remove("put") },
 			run: func(s *server) (sample, error) {
 				args := []string{"-s", "-S", "-f", "-o", "/dev/null", "-T", src.path(), s.base + "put"}
 				if s.auth {
@@ -295,7 +297,7 @@ func rows(z sizes) ([]row, func(), error) {
 			name: "get_big_x4", unit: "MiB/s", what: "the same, four at once", higher: true, setup: haveBig,
 			run: func(s *server) (sample, error) {
 				t := time.Now()
-				err := spread(4, 4, func(int) error { return s.get("big", z.big) })
+				err := meter.Spread(4, 4, func(int) error { return s.get("big", z.big) })
 				return sample{value: mibPerSecond(4*z.big, time.Since(t))}, err
 			},
 			bars: []bar{best("≥ 1.2 × xdav", 1.2, "", "", "xdav"), best("≥ 0.9 × the best of nginx and Apache", 0.9, "", "", "nginx", "apache")},
@@ -304,7 +306,7 @@ func rows(z sizes) ([]row, func(), error) {
 			name: "get_big_cold", unit: "MiB/s", what: "GET after the machine's caches were dropped; dd: the block files of keep-dav by dd", higher: true,
 			setup: func(s *server) error {
 				return s.once("cold", func() error {
-					stamp(src.mapped)
+					meter.Stamp(src.mapped)
 					if s.name != keepdavName {
 						return src.putTo(s, "cold")
 					}
@@ -312,11 +314,11 @@ func rows(z sizes) ([]row, func(), error) {
 					if err := src.putTo(s, "cold"); err != nil {
 						return err
 					}
-					waitIdle(s.pid(), z.idle)
+					meter.WaitIdle(s.pid(), z.idle)
 					return nil
 				})
 			},
-			prep: func(s *server) error { return dropCaches() },
+			prep: func(s *server) error { return meter.DropCaches() },
 			run: func(s *server) (sample, error) {
 				t := time.Now()
 				if err := s.get("cold", z.big); err != nil {
@@ -360,10 +362,10 @@ func rows(z sizes) ([]row, func(), error) {
 			run: func(s *server) (sample, error) {
 				before := len(blockFiles(s.dir))
 				data := make([]byte, z.small*page)
-				fillRandom(data)
+				meter.FillRandom(data)
 				dir := s.puts[len(s.puts)-1]
 				t := time.Now()
-				err := spread(z.small, 8, func(i int) error {
+				err := meter.Spread(z.small, 8, func(i int) error {
 					return s.put(fmt.Sprintf("%sf%05d", dir, i), data[i*page:(i+1)*page])
 				})
 				answered := time.Since(t)
@@ -375,7 +377,7 @@ func rows(z sizes) ([]row, func(), error) {
 				return v, err
 			},
 			after: func(s *server) error {
-				return spread(len(s.puts), 1, func(i int) error { return s.remove(s.puts[i]) })
+				return meter.Spread(len(s.puts), 1, func(i int) error { return s.remove(s.puts[i]) })
 			},
 			bars: []bar{
 				best("≥ 0.7 × xdav, which doesn't sync", 0.7, "", "", "xdav"),
@@ -387,7 +389,7 @@ func rows(z sizes) ([]row, func(), error) {
 			name: "get_small_c8", unit: "files/s", what: fmt.Sprintf("GET of %d files of 4 KiB, 8 connections", z.small), higher: true, setup: haveSmall,
 			run: func(s *server) (sample, error) {
 				t := time.Now()
-				err := spread(z.small, 8, func(i int) error { return s.get(fmt.Sprintf("small/f%05d", i), page) })
+				err := meter.Spread(z.small, 8, func(i int) error { return s.get(fmt.Sprintf("small/f%05d", i), page) })
 				return sample{value: float64(z.small) / time.Since(t).Seconds()}, err
 			},
 			bars: []bar{best("≥ 1.2 × xdav", 1.2, "", "", "xdav")},
@@ -457,7 +459,7 @@ func rows(z sizes) ([]row, func(), error) {
 					timed := func(dir string) (float64, error) {
 						t := time.Now()
 						for range n {
-							if err := s.put(dir+"put-"+strconv.FormatUint(stampCounter.Add(1), 36), []byte{1}); err != nil {
+							if err := s.put(dir+"put-"+strconv.FormatUint(meter.Unique(), 36), []byte{1}); err != nil {
 								return 0, err
 							}
 						}
@@ -493,10 +495,10 @@ func rows(z sizes) ([]row, func(), error) {
 					if _, err := s.do("PROPFIND", path, []byte(fiveProps), "Depth", "1"); err != nil {
 						return 0, err
 					}
-					waitIdle(s.pid(), z.idle)
-					resetPeaks(s.pid())
+					meter.WaitIdle(s.pid(), z.idle)
+					meter.ResetPeaks(s.pid())
 					_, err := s.do("PROPFIND", path, []byte(fiveProps), "Depth", "1")
-					return treePeakRSS(s.pid()), err
+					return meter.TreePeakRSS(s.pid()), err
 				}
 				var v sample
 				err := outside(s, func() error {
@@ -522,7 +524,7 @@ func rows(z sizes) ([]row, func(), error) {
 				return outside(s, func() error { _, err := s.do("PROPFIND", "none/", nil, "Depth", "0"); return err })
 			},
 			run: func(s *server) (sample, error) {
-				before := treeRSS(s.pid())
+				before := meter.TreeRSS(s.pid())
 				var v sample
 				err := outside(s, func() (err error) {
 					v, err = seconds(func() error {
@@ -531,7 +533,7 @@ func rows(z sizes) ([]row, func(), error) {
 					})
 					return err
 				})
-				v.extra = map[string]float64{"B_per_file": (treeRSS(s.pid()) - before) * mib / float64(z.million)}
+				v.extra = map[string]float64{"B_per_file": (meter.TreeRSS(s.pid()) - before) * mib / float64(z.million)}
 				return v, err
 			},
 			bars: []bar{atMost("≤ 1.5 s", 1.5, "")},
@@ -539,22 +541,22 @@ func rows(z sizes) ([]row, func(), error) {
 		{
 			name: "rss_8x", unit: "MiB", what: fmt.Sprintf("peak RSS while 8 × %d MiB are PUT, then 8 PUT and 8 GET at once", z.each/mib), reps: 1, only: ours,
 			run: func(s *server) (sample, error) {
-				resetPeaks(s.pid())
+				meter.ResetPeaks(s.pid())
 				name := func(i int) string { return fmt.Sprintf("eight%d", i) }
-				if err := spread(8, 8, func(i int) error { return newStream(z.each).putTo(s, name(i)) }); err != nil {
+				if err := meter.Spread(8, 8, func(i int) error { return newStream(z.each).putTo(s, name(i)) }); err != nil {
 					return sample{}, err
 				}
-				puts := treePeakRSS(s.pid())
-				err := spread(16, 16, func(i int) error {
+				puts := meter.TreePeakRSS(s.pid())
+				err := meter.Spread(16, 16, func(i int) error {
 					if i < 8 {
 						return s.get(name(i), z.each)
 					}
 					return newStream(z.each).putTo(s, name(i))
 				})
-				return sample{treePeakRSS(s.pid()), map[string]float64{"puts_only": puts}}, err
+				return sample{meter.TreePeakRSS(s.pid()), map[string]float64{"puts_only": puts}}, err
 			},
 			after: func(s *server) error {
-				return spread(16, 4, func(i int) error { return s.remove(fmt.Sprintf("eight%d", i)) })
+				return meter.Spread(16, 4, func(i int) error { return s.remove(fmt.Sprintf("eight%d", i)) })
 			},
 			bars: []bar{atMost("≤ 200 MiB", 200, "")},
 		},
@@ -565,7 +567,7 @@ func rows(z sizes) ([]row, func(), error) {
 // ddBlocks reads n bytes of keep-dav's block files with dd, cold, one file
 // after the other: those written since a moment.
 func ddBlocks(store string, since time.Time, n int64) (total int64, wall time.Duration, err error) {
-	if err := dropCaches(); err != nil {
+	if err := meter.DropCaches(); err != nil {
 		return 0, 0, err
 	}
 	script := "set -e\n"

@@ -1,4 +1,8 @@
-package main
+// Package meter has what the benchmark programs of this directory share: CPU
+// and memory of a server's processes as /proc tells them, bytes that no store
+// can have seen before, and figures as they are printed. Times are seconds of
+// CPU, memory is MiB. Everything is for one machine, Linux.
+package meter
 
 import (
 	"os"
@@ -36,13 +40,11 @@ func readProc(pid int) (procStat, bool) {
 	return p, true
 }
 
-// processTree lists root and its descendants.
-func processTree(root int) []procStat {
+func processes() (all []procStat) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
 	}
-	var all []procStat
 	for _, e := range entries {
 		if pid, err := strconv.Atoi(e.Name()); err == nil {
 			if p, ok := readProc(pid); ok {
@@ -50,6 +52,12 @@ func processTree(root int) []procStat {
 			}
 		}
 	}
+	return all
+}
+
+// processTree lists root and its descendants.
+func processTree(root int) []procStat {
+	all := processes()
 	in := []int{root}
 	var tree []procStat
 	for grown := true; grown; {
@@ -65,23 +73,27 @@ func processTree(root int) []procStat {
 	return tree
 }
 
-func treeCPU(root int) (sum float64) {
+// TreeCPU is the CPU time that root, its descendants, and those of them that
+// have ended and were waited for, have used so far.
+func TreeCPU(root int) (sum float64) {
 	for _, p := range processTree(root) {
 		sum += p.cpu
 	}
 	return sum
 }
 
-// resetPeaks makes the kernel's peak RSS of the processes start from now.
-func resetPeaks(root int) {
+// ResetPeaks makes the kernel's peak RSS of the processes start from now.
+func ResetPeaks(root int) {
 	for _, p := range processTree(root) {
 		os.WriteFile("/proc/"+strconv.Itoa(p.pid)+"/clear_refs", []byte("5"), 0)
 	}
 }
 
-func treePeakRSS(root int) (mib float64) { return treeStatus(root, "VmHWM:") }
+// TreePeakRSS adds up the largest memory of each process since ResetPeaks.
+func TreePeakRSS(root int) (mib float64) { return treeStatus(root, "VmHWM:") }
 
-func treeRSS(root int) (mib float64) { return treeStatus(root, "VmRSS:") }
+// TreeRSS is the memory of the processes now.
+func TreeRSS(root int) (mib float64) { return treeStatus(root, "VmRSS:") }
 
 func treeStatus(root int, key string) (mib float64) {
 	for _, p := range processTree(root) {
@@ -96,22 +108,22 @@ func treeStatus(root int, key string) (mib float64) {
 	return mib
 }
 
-// waitIdle waits until the server has used next to no CPU for quiet, at most a
+// WaitIdle waits until the server has used next to no CPU for quiet, at most a
 // minute: what it does behind its answers belongs to their cost.
-func waitIdle(root int, quiet time.Duration) {
+func WaitIdle(root int, quiet time.Duration) {
 	const step = 100 * time.Millisecond
-	last, since := treeCPU(root), time.Now()
+	last, since := TreeCPU(root), time.Now()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end) && time.Since(since) < quiet; {
 		time.Sleep(step)
-		if now := treeCPU(root); now > last+0.011 { // one tick is not work
+		if now := TreeCPU(root); now > last+0.011 { // one tick is not work
 			last, since = now, time.Now()
 		}
 	}
 }
 
-// busySeconds is the CPU time of the whole machine so far, kernel threads and
+// BusySeconds is the CPU time of the whole machine so far, kernel threads and
 // what the hypervisor took included.
-func busySeconds() (sum float64) {
+func BusySeconds() (sum float64) {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return 0
@@ -126,7 +138,8 @@ func busySeconds() (sum float64) {
 	return sum
 }
 
-func ownCPU() (sum float64) {
+// OwnCPU is the CPU time of this process and of its children that have ended.
+func OwnCPU() (sum float64) {
 	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
 		var ru syscall.Rusage
 		syscall.Getrusage(who, &ru)
@@ -135,13 +148,31 @@ func ownCPU() (sum float64) {
 	return sum
 }
 
-// othersShare is which part of the machine neither the server nor this program
+// OthersShare is which part of the machine neither the server nor this program
 // used: neighbours, and the kernel's own threads.
-func othersShare(busy, own, server float64, wall time.Duration) float64 {
+func OthersShare(busy, own, server float64, wall time.Duration) float64 {
 	return max(0, busy-own-server) / wall.Seconds() / float64(runtime.NumCPU())
 }
 
-func dropCaches() error {
+// DropCaches writes dirty pages out and empties the kernel's caches. It needs root.
+func DropCaches() error {
 	syscall.Sync()
 	return os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0)
+}
+
+// OtherProcesses is the CPU time used so far by all processes that are neither
+// root, nor descend from it, nor are threads of the kernel. What a process that
+// has ended used is found with whoever waited for it.
+func OtherProcesses(root int) (sum float64) {
+	const kernel = 2 // kthreadd
+	ours := map[int]bool{}
+	for _, p := range processTree(root) {
+		ours[p.pid] = true
+	}
+	for _, p := range processes() {
+		if !ours[p.pid] && p.pid != kernel && p.parent != kernel {
+			sum += p.cpu
+		}
+	}
+	return sum
 }
