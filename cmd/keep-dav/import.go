@@ -39,11 +39,18 @@ type importer struct {
 	base  string // in the collection, "" is its root
 	again bool
 	tell  func(control.Progress)
+	dirs  []importDir // found by walk, to be given their times when nothing is put into them any more
 
 	mu     sync.Mutex // guards the fields below
 	result copyResult
 	moved  int64     // bytes, those of files under way too
 	last   time.Time // of a commit
+}
+
+// importDir is a directory in the collection, and its time on this machine.
+type importDir struct {
+	path  string
+	mtime int64
 }
 
 func importTree(ctx context.Context, s *store, a importArgs, tell func(control.Progress)) (_ copyResult, err error) {
@@ -80,6 +87,9 @@ func importTree(ctx context.Context, s *store, a importArgs, tell func(control.P
 		})
 	}
 	err = g.Wait()
+	for i := 0; i < len(im.dirs) && err == nil; i++ {
+		err = im.finish(im.dirs[i])
+	}
 	// What was copied stays, also when the rest failed.
 	cerr := c.Commit(context.WithoutCancel(ctx), true)
 	im.result.Seconds = time.Since(start).Seconds()
@@ -156,11 +166,28 @@ func (im *importer) directory(rel string, d fs.DirEntry) error {
 		return err
 	}
 	attr := collfs.Attr{Mode: unixMode(info.Mode()), Mtime: info.ModTime().UnixNano()}
-	_, err = im.c.Mkdir(path.Join(im.base, filepath.ToSlash(rel)), attr, nil)
+	target := path.Join(im.base, filepath.ToSlash(rel))
+	im.dirs = append(im.dirs, importDir{target, attr.Mtime})
+	_, err = im.c.Mkdir(target, attr, nil)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
 	im.count(func(r *copyResult) { r.Dirs++ })
+	return err
+}
+
+// finish gives a directory its time, which what was put into it has changed.
+func (im *importer) finish(d importDir) error {
+	i, err := im.c.Stat(d.path)
+	if err == nil && i.Dir && i.Attr.Mtime != d.mtime {
+		_, err = im.c.SetAttr(d.path, func(i collfs.NodeInfo) (collfs.Attr, error) {
+			i.Attr.Mtime = d.mtime
+			return i.Attr, nil
+		})
+	}
+	if errors.Is(err, fs.ErrNotExist) { // somebody has taken it away
+		return nil
+	}
 	return err
 }
 
