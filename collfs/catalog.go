@@ -70,6 +70,11 @@ type RecordOp struct {
 	Unique     bool   // create, move, untrash: a taken name gets " (2)", " (3)", … instead of fs.ErrExist
 	Properties []byte // update: a JSON object
 	Desc       string // update
+	// Trash only what is as it was seen: a collection at revision Base, else the
+	// error is ErrStale, or a project in which nothing is left when the operations
+	// before this one are done, else ErrNotEmpty.
+	Still bool
+	Base  int64
 }
 
 // A RecordOpKind says what a RecordOp does.

@@ -139,6 +139,47 @@ var recordCases = []Case{
 		}
 		return e.holds(ctx, id, 0, map[string]byte{"f": 1})
 	}},
+	{Name: "TrashOfWhatWasSeenIsThatOnly", Check: func(ctx context.Context, e *Env) error {
+		p, err := e.project(ctx, e.User, "p")
+		if err != nil {
+			return err
+		}
+		id := e.NewUUID("4zz18")
+		if err := e.records(ctx, collfs.RecordOp{Kind: collfs.CreateCollection, UUID: id, Owner: p, Name: "c"}); err != nil {
+			return err
+		}
+		if _, err := e.change(ctx, id, 0, 1, 1, put("f", 1)); err != nil {
+			return err
+		}
+		project := collfs.RecordOp{Kind: collfs.Trash, UUID: p, Still: true}
+		collection := collfs.RecordOp{Kind: collfs.Trash, UUID: id, Still: true}
+		full := e.records(ctx, project)
+		changed := e.records(ctx, collection)
+		both := e.records(ctx, collection, project)
+		if err := all(want("trash of a project with a collection in it", full, collfs.ErrNotEmpty),
+			want("trash of a collection that has changed", changed, collfs.ErrStale), want("trash of both", both, collfs.ErrStale),
+			e.holds(ctx, id, 0, map[string]byte{"f": 1})); err != nil {
+			return err
+		}
+		if rec, err := e.Catalog.Record(ctx, id); err != nil || !rec.TrashAt.IsZero() {
+			return fmt.Errorf("record after refused operations: %+v, %v", rec, err)
+		}
+		if _, err := e.change(ctx, id, 1, 0, 0, collfs.Op{Kind: collfs.OpDelete, Path: "f"}); err != nil {
+			return err
+		}
+		collection.Base = 2
+		if err := e.records(ctx, collection, project); err != nil {
+			return wrap("trash of both as they are", err)
+		}
+		rec, err := e.Catalog.Record(ctx, id)
+		if err != nil || rec.TrashAt.IsZero() {
+			return fmt.Errorf("record of what was trashed: %+v, %v", rec, err)
+		}
+		if _, err := e.project(ctx, e.User, "p"); err != nil {
+			return wrap("the name of what is in the trash is free", err)
+		}
+		return nil
+	}},
 	{Name: "TrashTakesNoChanges", Check: func(ctx context.Context, e *Env) error {
 		id, err := e.create(ctx, "c")
 		if err != nil {

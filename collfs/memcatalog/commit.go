@@ -145,6 +145,9 @@ func (c *Catalog) applyRecord(op collfs.RecordOp, now time.Time) error {
 		if c.isTrashed(op.UUID) {
 			return fmt.Errorf("record %s is in the trash: %w", op.UUID, fs.ErrNotExist)
 		}
+		if err := c.checkStill(op); err != nil {
+			return err
+		}
 		c.trash(op.UUID, op.UUID, now)
 		return nil
 	case collfs.Untrash:
@@ -226,6 +229,25 @@ func (c *Catalog) isTrashed(id collfs.UUID) bool {
 		return k.trashed != ""
 	}
 	return c.projects[id] != nil && c.projects[id].trashed != ""
+}
+
+// checkStill says why op may not take place if it is for what was seen.
+func (c *Catalog) checkStill(op collfs.RecordOp) error {
+	if !op.Still {
+		return nil
+	}
+	if k := c.collections[op.UUID]; k != nil {
+		if k.Revision != op.Base {
+			return fmt.Errorf("collection %s is at revision %d, not %d: %w", op.UUID, k.Revision, op.Base, collfs.ErrStale)
+		}
+		return nil
+	}
+	for _, id := range c.below(op.UUID) {
+		if !c.isTrashed(id) {
+			return fmt.Errorf("project %s has %s in it: %w", op.UUID, id, collfs.ErrNotEmpty)
+		}
+	}
+	return nil
 }
 
 // TrashTime is how long trash is kept.

@@ -85,6 +85,10 @@ func (b *broken) Commit(ctx context.Context, tx collfs.Tx) ([]collfs.Record, err
 			recs[0], recs[1] = recs[1], recs[0]
 		}
 		return recs, err
+	case "trash without a look":
+		for i := range tx.Records {
+			tx.Records[i].Still = false
+		}
 	case "attributes are lost":
 		for _, ch := range tx.Changes {
 			for i := range ch.Ops {
@@ -166,6 +170,7 @@ func TestSuiteFindsBrokenCatalogs(t *testing.T) {
 		"base is not checked", "changes one by one", "names are never taken", "records in another order", "attributes are lost",
 		"empty tx fails", "versions are ignored", "last change is lost", "context is ignored", "trash is not shown",
 		"old owner is missing", "stop does nothing", "list is not sorted", "everybody may read", "data hashes are open to all",
+		"trash without a look",
 	} {
 		t.Run(fault, func(t *testing.T) {
 			found := 0

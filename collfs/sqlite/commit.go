@@ -132,6 +132,13 @@ func (s *Store) accept(ctx context.Context, e *entry, payload []byte, flags []in
 				return nil, err
 			}
 		}
+		if trial != nil {
+			for id := range trial.still {
+				if _, err := s.loadHead(ctx, id); err != nil {
+					return nil, err
+				}
+			}
+		}
 		s.journal.Relieve() // tryAccept holds Store.mu, for which all readers wait
 		records, retry, err := s.tryAccept(e, refs, payload, flags, trial)
 		if !retry {
@@ -154,6 +161,14 @@ func (s *Store) tryAccept(e *entry, refs []collfs.UUID, payload []byte, flags []
 	now := s.now()
 	if trial != nil {
 		now = trial.at
+		for id, revision := range trial.still {
+			switch h := s.heads[id]; {
+			case h == nil:
+				return nil, true, nil
+			case h.rec.Revision != revision:
+				return nil, false, stale(id, h.rec.Revision, revision)
+			}
+		}
 	}
 	e.at = nanos(now)
 	heads := make([]*head, len(e.changes))
@@ -171,7 +186,7 @@ func (s *Store) tryAccept(e *entry, refs []collfs.UUID, payload []byte, flags []
 		case !h.rec.TrashAt.IsZero() || s.trashing[ch.collection] > 0:
 			return nil, false, fmt.Errorf("collection %s is in the trash: %w", ch.collection, fs.ErrNotExist)
 		case h.rec.Revision != ch.base:
-			return nil, false, fmt.Errorf("collection %s is at revision %d, not %d: %w", ch.collection, h.rec.Revision, ch.base, collfs.ErrStale)
+			return nil, false, stale(ch.collection, h.rec.Revision, ch.base)
 		}
 		ch.mark = h.rec.Revision > 0 && !ch.repack && now.Sub(h.rec.ModifiedAt) >= versionIdle
 		payload[flags[i]] &^= flagMark
@@ -220,6 +235,10 @@ func (s *Store) tryAccept(e *entry, refs []collfs.UUID, payload []byte, flags []
 	s.queueSize += e.size
 	s.events.add(e)
 	return records, false, nil
+}
+
+func stale(id collfs.UUID, is, base int64) error {
+	return fmt.Errorf("collection %s is at revision %d, not %d: %w", id, is, base, collfs.ErrStale)
 }
 
 // append puts a record in the journal; on a full disk it gives up the reserve

@@ -19,11 +19,12 @@ type recordEffects struct {
 	at      time.Time
 	ops     []collfs.RecordOp // as they were done: with final names
 	created map[collfs.UUID]bool
-	events  []collfs.Event // without Seq and At
+	still   map[collfs.UUID]int64 // revisions that collections must have
+	events  []collfs.Event        // without Seq and At
 }
 
 func newEffects(at time.Time) *recordEffects {
-	return &recordEffects{at: at, created: make(map[collfs.UUID]bool)}
+	return &recordEffects{at: at, created: make(map[collfs.UUID]bool), still: make(map[collfs.UUID]int64)}
 }
 
 // A recordRow is what record operations need to know of a record.
@@ -220,8 +221,16 @@ func (f *recordEffects) each(w *writer, query string, kind collfs.EventKind, id 
 }
 
 func (f *recordEffects) trash(w *writer, op *collfs.RecordOp) error {
-	if _, err := movable(w, op.UUID); err != nil {
+	r, err := movable(w, op.UUID)
+	if err != nil {
 		return err
+	}
+	if op.Still && r.kind == kindCollection {
+		f.still[op.UUID] = op.Base // the database may be behind: who accepts it compares
+	} else if op.Still {
+		if err := checkEmpty(w, op.UUID); err != nil {
+			return err
+		}
 	}
 	rows, err := f.each(w, belowPresent, collfs.Trashed, op.UUID)
 	for _, r := range rows {
@@ -231,6 +240,19 @@ func (f *recordEffects) trash(w *writer, op *collfs.RecordOp) error {
 		}
 	}
 	return err
+}
+
+// checkEmpty says whether anything but trash is in a project.
+func checkEmpty(w *writer, id collfs.UUID) error {
+	var name string
+	err := w.row(`SELECT name FROM record WHERE owner = ? AND trash_at = 0 LIMIT 1`, id).Scan(&name)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("project %s has %q in it: %w", id, name, collfs.ErrNotEmpty)
 }
 
 // trashed returns the row of what is to be taken out of the trash.
