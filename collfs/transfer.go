@@ -16,6 +16,10 @@ type TransferOptions struct {
 	Unique  bool       // a new collection whose name is taken gets another name
 	Records []RecordOp // done first, in the same transaction
 
+	// Empty, of Extract, is a collection that goes to the trash before, if it has
+	// nothing in it; else the error is ErrNotEmpty. See TrashEmpty.
+	Empty *Collection
+
 	absorb bool // what was copied goes with the record that it was all of
 }
 
@@ -160,6 +164,12 @@ func (f *FS) transferWithRecords(ctx context.Context, c *Collection, from, to st
 func (f *FS) Extract(ctx context.Context, src *Collection, from string, owner UUID, name string, o TransferOptions) (Record, error) {
 	id := f.NewUUID("4zz18")
 	t := &transfer{fs: f, all: []*Collection{src}}
+	if o.Empty == src {
+		return Record{}, pathError("transfer", from, ErrIntoItself)
+	}
+	if o.Empty != nil {
+		t.all = append(t.all, o.Empty)
+	}
 	var slot *slot
 	if o.Move {
 		if slot = f.reserve(slotKey{id: id}); slot == nil {
@@ -172,7 +182,15 @@ func (f *FS) Extract(ctx context.Context, src *Collection, from string, owner UU
 		if err != nil {
 			return nil, err
 		}
-		tx.Records = append(slices.Clone(o.Records), RecordOp{Kind: CreateCollection, UUID: id, Owner: owner, Name: name, Unique: o.Unique})
+		tx.Records = slices.Clone(o.Records)
+		if o.Empty != nil {
+			op, err := o.Empty.trashEmptyLocked()
+			if err != nil {
+				return nil, err
+			}
+			tx.Records = append(tx.Records, op)
+		}
+		tx.Records = append(tx.Records, RecordOp{Kind: CreateCollection, UUID: id, Owner: owner, Name: name, Unique: o.Unique})
 		tree := NewTree()
 		var puts []change
 		switch {
@@ -550,12 +568,16 @@ func (c *Collection) applyLocked(ch change) {
 // tookPlace reports whether tx, whose outcome isn't known, became a fact. It is
 // enough to look at one of its changes.
 func (t *transfer) tookPlace(ctx context.Context, tx Tx) (bool, error) {
-	if len(tx.Changes) == 0 { // a new collection without anything in it
-		_, err := t.fs.cfg.Catalog.Record(ctx, tx.Records[len(tx.Records)-1].UUID)
-		if errors.Is(err, fs.ErrNotExist) {
-			return false, nil
+	if len(tx.Changes) == 0 { // a new collection without anything in it, or one that goes
+		op := tx.Records[len(tx.Records)-1]
+		if op.Kind != CreateCollection {
+			op = tx.Records[0]
 		}
-		return err == nil, err
+		rec, err := t.fs.cfg.Catalog.Record(ctx, op.UUID)
+		if errors.Is(err, fs.ErrNotExist) {
+			return op.Kind == Trash, nil
+		}
+		return err == nil && (op.Kind != Trash || !rec.TrashAt.IsZero()), err
 	}
 	ch := tx.Changes[0]
 	rec, saved, err := t.fs.cfg.Catalog.Load(ctx, ch.Collection, 0)
