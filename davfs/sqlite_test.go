@@ -61,6 +61,12 @@ func TestOnSQLite(t *testing.T) {
 		"LocateObeysLevels":                               TestLocateObeysLevels,
 		"FilesAreMadeInTheLooseCollection":                TestFilesAreMadeInTheLooseCollection,
 		"LooseCollectionThatIsGoneIsMadeAnew":             TestLooseCollectionThatIsGoneIsMadeAnew,
+		"RmdirTakesWhatIsEmpty":                           TestRmdirTakesWhatIsEmpty,
+		"RmdirOfAnEmptyProjectThatNeverHadAFile":          TestRmdirOfAnEmptyProjectThatNeverHadAFile,
+		"RmdirOfADirectoryAmongLooseFiles":                TestRmdirOfADirectoryAmongLooseFiles,
+		"RmdirNeedsTheRightToTakeAway":                    TestRmdirNeedsTheRightToTakeAway,
+		"RmdirDoesNotCountWhatTheClientDoesNotSee":        TestRmdirDoesNotCountWhatTheClientDoesNotSee,
+		"RmdirTakesNothingThatIsJustPutThere":             TestRmdirTakesNothingThatIsJustPutThere,
 	} {
 		t.Run(name, test)
 	}
