@@ -78,6 +78,9 @@ func (c *Collection) unlock() {
 func (c *Collection) addLocked(ch change) {
 	c.pending = append(c.pending, ch)
 	c.changes++
+	if c.since == 0 {
+		c.since = c.fs.cfg.Now().UnixNano()
+	}
 	c.noteChangeLocked(ch)
 }
 

@@ -266,7 +266,7 @@ func appendAttr(buf []byte, a Attr) []byte {
 
 func (d *decoder) attr(flags byte) (a Attr) {
 	if flags&hasMode != 0 {
-		if m := d.uvarint(); m > 0o7777 {
+		if m := d.uvarint(); m > 0o7777 && m != ModeNone {
 			d.fail("mode %o", m)
 		} else {
 			a.Mode = uint32(m)

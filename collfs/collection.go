@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"keepdav/keepio"
 )
@@ -40,6 +41,7 @@ type Collection struct {
 	dirty        map[*node]struct{}         // those of opened with content that is not in pending
 	handed       int                        // changes that are with the catalog just now
 	changes      int64                      // counts changes of the tree
+	since        int64                      // when the first change was made that is not committed, in ns since 1970
 	unclear      int                        // how many of pending, from the first, were in a commit with an unknown outcome
 	failed       error                      // of the last commit
 	notices      []Notice
@@ -150,6 +152,17 @@ func (c *Collection) Dirty() bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return len(c.pending)+len(c.dirty)+c.handed > 0
+}
+
+// DirtySince tells since when there are changes that aren't committed; false if
+// there are none.
+func (c *Collection) DirtySince() (time.Time, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if len(c.pending)+len(c.dirty)+c.handed == 0 {
+		return time.Time{}, false
+	}
+	return time.Unix(0, c.since), true
 }
 
 // Stat describes what is at path.

@@ -248,6 +248,9 @@ func (c *Collection) accept(b *batch, records []Record) {
 	defer c.mu.Unlock()
 	c.unclear, c.handed = 0, 0
 	c.barrier = !b.durable
+	if c.since = 0; len(c.pending)+len(c.dirty) > 0 {
+		c.since = c.fs.cfg.Now().UnixNano()
+	}
 	if len(records) > 0 {
 		c.record = records[0]
 	}
@@ -263,6 +266,20 @@ func (c *Collection) putBack(b *batch) {
 	for k := range b.unsynced {
 		c.unsynced[k] = struct{}{}
 	}
+}
+
+// CommitAll commits what is dirty in all collections. Its error says what could
+// not be committed.
+func (f *FS) CommitAll(ctx context.Context, durable bool) error {
+	cs, done := f.Loaded()
+	defer done()
+	var errs []error
+	for _, c := range cs {
+		if err := c.Commit(ctx, durable); err != nil {
+			errs = append(errs, fmt.Errorf("collection %s: %w", c.key.id, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Refresh merges what others have changed, if anything.

@@ -196,6 +196,9 @@ func (c *Collection) touchLocked(n *node) {
 	}
 	n.attr.Mtime = c.fs.cfg.Now().UnixNano()
 	c.changes++
+	if c.since == 0 {
+		c.since = n.attr.Mtime
+	}
 	if o.state == stateLinked && c.heardLocked() {
 		c.noteLocked(Notice{Path: n.path(), At: Key{o}})
 	}
@@ -535,15 +538,19 @@ func (h *Handle) Truncate(size int64) error {
 		if size == h.n.size {
 			return nil
 		}
-		if err := c.addHoleLocked(h.n, size-h.n.size); err != nil {
-			return err
-		}
-		h.wrote.Store(true)
-		c.touchLocked(h.n)
-		o.truncate(size)
-		c.sizeLocked(h.n)
-		return nil
+		return h.truncateLocked(c, size)
 	}))
+}
+
+func (h *Handle) truncateLocked(c *Collection, size int64) error {
+	if err := c.addHoleLocked(h.n, size-h.n.size); err != nil {
+		return err
+	}
+	h.wrote.Store(true)
+	c.touchLocked(h.n)
+	h.o.truncate(size)
+	c.sizeLocked(h.n)
+	return nil
 }
 
 // SetAttr changes the attributes of the file; see Collection.SetAttr.

@@ -98,6 +98,24 @@ func (h *Handle) Clone(off int64, src *Handle, from, n int64) (done int64, err e
 	return done, nil
 }
 
+// Extend lengthens the file to size by a hole, if it is shorter.
+func (h *Handle) Extend(size int64) error {
+	if err := h.checkWrite(size, 0); err != nil {
+		return pathError("extend", h.path, err)
+	}
+	return pathError("extend", h.path, h.change(func() error {
+		c, err := h.o.lock(h.by)
+		if err != nil {
+			return err
+		}
+		defer c.unlock()
+		if size <= h.n.size {
+			return nil
+		}
+		return h.truncateLocked(c, size)
+	}))
+}
+
 // NextData returns the first offset from off on where there are bytes that were
 // written; NextHole that where there are none, which the end of the file counts
 // as. From the end of the file on, it is fs.ErrInvalid.

@@ -432,7 +432,7 @@ func (r Ref) Transfer(ctx context.Context, name string, to Ref, newName string, 
 			}
 			return nil
 		}
-		_, err := r.v.fs.Transfer(ctx, src, joinPath(from, name), dst, joinPath(into, newName), o)
+		_, err := r.v.fs.Transfer(OnBehalf(ctx, r.v), src, joinPath(from, name), dst, joinPath(into, newName), o)
 		if moved && ctx.Err() == nil {
 			continue
 		}
@@ -443,4 +443,39 @@ func (r Ref) Transfer(ctx context.Context, name string, to Ref, newName string, 
 // isAtLocked reports whether o is of what is at path.
 func (c *Collection) isAtLocked(o *openFile, path string) bool {
 	return o.home.Load() == c && c.tree.lookup(path) == o.n
+}
+
+// At returns what is at a path of c.
+func (v *View) At(c *Collection, path string) (Ref, NodeInfo, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, err := c.tree.find(path)
+	if err != nil {
+		return Ref{}, NodeInfo{}, err
+	}
+	return v.refLocked(c, n), c.infoLocked(n), nil
+}
+
+// Link makes the file that target is known by another name, in the directory r.
+func (r Ref) Link(name string, target Ref) (NodeInfo, error) {
+	return NodeInfo{}, ErrNotSupported
+}
+
+// Exchange makes what is called name in the directory r, and what is called
+// otherName in the directory to, change places.
+func (r Ref) Exchange(name string, to Ref, otherName string) error {
+	return ErrNotSupported
+}
+
+type onBehalf struct{}
+
+// OnBehalf has changes of collections by transfers, made with the context that is
+// returned, count as those of v, which is not told of them.
+func OnBehalf(ctx context.Context, v *View) context.Context {
+	return context.WithValue(ctx, onBehalf{}, v)
+}
+
+func behalfOf(ctx context.Context) *View {
+	v, _ := ctx.Value(onBehalf{}).(*View)
+	return v
 }

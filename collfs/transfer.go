@@ -30,6 +30,7 @@ type transfer struct {
 	all     []*Collection // in the order of their UUIDs
 	build   func(tx *Tx) ([]part, error)
 	created Record
+	by      *View // on whose behalf
 }
 
 // A part is what a transfer does to one collection.
@@ -348,6 +349,7 @@ func opsOf(changes []change) []Op {
 
 // run makes the transfer.
 func (t *transfer) run(ctx context.Context) error {
+	t.by = behalfOf(ctx)
 	for _, c := range t.all {
 		if c.ReadOnly() { // what the version is made of may not be durable yet
 			if err := t.fs.commitLoaded(ctx, c.key.id); err != nil {
@@ -512,6 +514,8 @@ func (t *transfer) accept(tx Tx, parts []part, records []Record) {
 	for _, c := range t.all {
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		c.by = t.by
+		defer func() { c.by = nil }()
 	}
 	byID := make(map[UUID]Record)
 	for _, r := range records {

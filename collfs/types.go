@@ -73,10 +73,13 @@ const (
 
 // Attr holds what a manifest cannot say about a file or a directory.
 type Attr struct {
-	Mode  uint32            // the twelve mode bits; 0 means the default (0644, directories 0755)
+	Mode  uint32            // the twelve mode bits; 0 means the default (0644, directories 0755), ModeNone none of them
 	Mtime int64             // nanoseconds since 1970; 0 means the record's modification time
 	Extra map[string]string // symlink target, xattrs, dead properties; never changed in place; keys: see the Extra… constants
 }
+
+// ModeNone is the Mode of what has none of the mode bits.
+const ModeNone = 1 << 12
 
 // Prefixes and names of the keys of Attr.Extra.
 const (

@@ -23,7 +23,9 @@ func (f *FS) commitRecords(ctx context.Context, tx collfs.Tx, projects ...collfs
 // apply changes attributes as c says.
 func (c AttrChange) apply(a collfs.Attr) collfs.Attr {
 	if c.Mode != nil {
-		a.Mode = *c.Mode & 0o7777
+		if a.Mode = *c.Mode & 0o7777; a.Mode == 0 {
+			a.Mode = collfs.ModeNone
+		}
 	}
 	if c.ModTime != nil {
 		a.Mtime = c.ModTime.UnixNano()

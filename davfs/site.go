@@ -148,6 +148,9 @@ type FS struct {
 
 var _ FileSystem = (*FS)(nil)
 
+// Files is what f keeps its collections in.
+func (f *FS) Files() *collfs.FS { return f.site.conf.Files }
+
 // accessTTL is for how long an access level is remembered: a revoked grant acts
 // within this time.
 const accessTTL = time.Second

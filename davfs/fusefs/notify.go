@@ -1,0 +1,273 @@
+package fusefs
+
+import (
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"keepdav/collfs"
+)
+
+// A notice to the kernel: that a name in a directory, or an inode, isn't what it
+// was.
+type notice struct {
+	id   uint64 // of the directory, or of the inode if name is ""
+	name string
+}
+
+// A notifier tells the kernel what others have changed. Notices wait in a queue
+// that holds each once, so that it is bounded by what the kernel knows; putting one
+// in never blocks.
+type notifier struct {
+	m      *Mounted
+	server *fuse.Server
+	done   sync.WaitGroup
+
+	mu     sync.Mutex // guards the fields below
+	wake   chan struct{}
+	queue  []func()
+	queued map[notice]struct{}
+	again  map[notice]struct{}
+	prune  bool
+	closed bool
+}
+
+const (
+	// repeatAfter: a name that changed while an answer about it was on its way to
+	// the kernel is told once more after so long.
+	repeatAfter = 500 * time.Millisecond
+	// slowNotice is when a notice that the kernel holds up is worth a line.
+	slowNotice = 5 * time.Second
+)
+
+func newNotifier(m *Mounted) *notifier {
+	return &notifier{m: m, wake: make(chan struct{}, 1), queued: make(map[notice]struct{}), again: make(map[notice]struct{})}
+}
+
+func (n *notifier) start(s *fuse.Server) {
+	n.server = s
+	n.done.Go(n.run)
+}
+
+func (n *notifier) close() {
+	n.mu.Lock()
+	n.closed = true
+	n.mu.Unlock()
+	n.poke()
+	n.done.Wait()
+}
+
+func (n *notifier) poke() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+// do has f called by the notifier, in order.
+func (n *notifier) do(f func()) {
+	n.mu.Lock()
+	n.queue = append(n.queue, f)
+	n.mu.Unlock()
+	n.poke()
+}
+
+// put has the kernel told.
+func (n *notifier) put(x notice) {
+	n.mu.Lock()
+	_, has := n.queued[x]
+	if !has && !n.closed {
+		n.queued[x] = struct{}{}
+		n.queue = append(n.queue, func() { n.send(x, true) })
+	}
+	n.mu.Unlock()
+	n.poke()
+}
+
+func (n *notifier) run() {
+	repeat := time.NewTicker(repeatAfter)
+	defer repeat.Stop()
+	for {
+		select {
+		case <-n.wake:
+		case <-repeat.C:
+			n.mu.Lock()
+			for x := range n.again {
+				n.queue = append(n.queue, func() { n.send(x, false) })
+			}
+			clear(n.again)
+			n.mu.Unlock()
+		}
+		for {
+			n.mu.Lock()
+			queue, closed, prune := n.queue, n.closed, n.prune
+			n.queue, n.prune = nil, false
+			n.mu.Unlock()
+			if closed {
+				return
+			}
+			for _, f := range queue {
+				f()
+			}
+			if prune {
+				n.m.pruneInodes()
+			}
+			if len(queue) == 0 {
+				break
+			}
+		}
+	}
+}
+
+// send tells the kernel.
+func (n *notifier) send(x notice, first bool) {
+	if first {
+		n.mu.Lock()
+		delete(n.queued, x)
+		if x.name != "" {
+			n.again[x] = struct{}{}
+		}
+		n.mu.Unlock()
+	}
+	watch := time.AfterFunc(slowNotice, func() {
+		n.m.opt.Log.Warn().Uint64("inode", x.id).Str("name", x.name).Msg("the kernel holds up a notice of a change")
+	})
+	defer watch.Stop()
+	n.m.stats.notices.Add(1)
+	var code fuse.Status
+	if x.name != "" {
+		code = n.server.EntryNotify(x.id, x.name)
+	} else {
+		code = n.server.InodeNotify(x.id, 0, 0)
+	}
+	if !code.Ok() && code != fuse.ENOENT && code != fuse.Status(syscall.ENODEV) && code != fuse.Status(syscall.ENOTDIR) {
+		n.m.opt.Log.Debug().Stringer("status", code).Uint64("inode", x.id).Str("name", x.name).Msg("notice of a change")
+	}
+}
+
+// notice takes what somebody else has changed. It must not block nor call collfs:
+// the notifier does.
+func (m *Mounted) notice(x collfs.Notice) {
+	m.notes.do(func() { m.changedElsewhere(x) })
+}
+
+// changedElsewhere has the kernel told about a change.
+func (m *Mounted) changedElsewhere(x collfs.Notice) {
+	if x.Path == "" && x.Tree {
+		m.treeReplaced(x.Collection)
+		return
+	}
+	if in := m.table.ofKey(x.At); in != nil {
+		m.inodeChanged(in)
+	}
+	if dir := m.table.ofKey(x.In); dir != nil {
+		m.notes.put(notice{id: dir.id, name: baseName(x.Path)})
+		m.notes.put(notice{id: dir.id})
+	}
+}
+
+func baseName(p string) string {
+	for i := len(p) - 1; i >= 0; i-- {
+		if p[i] == '/' {
+			return p[i+1:]
+		}
+	}
+	return p
+}
+
+// inodeChanged is for an inode whose content or attributes somebody else has
+// changed. In a file that it knows the kernel may have pages that are to be written
+// still, and it does not take a size from us: the name gets another inode.
+func (m *Mounted) inodeChanged(in *inode) {
+	m.notes.put(notice{id: in.id})
+	if !m.writeCache() || !in.isRef() {
+		return
+	}
+	if info, _ := in.ref.Info(); info.Dir {
+		return
+	}
+	m.table.retire(in)
+	up, name, ok := in.ref.Parent()
+	if !ok {
+		return
+	}
+	defer up.Forget(1)
+	if dir := m.table.ofKey(up.Key()); dir != nil {
+		m.notes.put(notice{id: dir.id, name: name})
+	}
+}
+
+// treeReplaced is for a collection that others have changed in ways that nobody
+// tells one by one: all that the kernel knows of it is doubtful.
+func (m *Mounted) treeReplaced(id collfs.UUID) {
+	for _, in := range m.table.all() {
+		if in.isRef() && in.ref.Collection().UUID() == id {
+			m.inodeChanged(in)
+		}
+	}
+}
+
+func (m *Mounted) writeCache() bool { return m.opt.WriteCache && !m.opt.ReadOnly }
+
+// inodeBytes is about what an inode takes: its own fields, the Ref's, and the entries
+// of three maps.
+const inodeBytes = 400
+
+// grown has inodes that nobody uses taken back from the kernel when there are too
+// many.
+func (n *notifier) grown(inodes int) {
+	if int64(inodes)*inodeBytes < n.m.opt.DirectoryCache {
+		return
+	}
+	n.mu.Lock()
+	n.prune = true
+	n.mu.Unlock()
+	n.poke()
+}
+
+// pruneInodes asks the kernel to forget inodes that nobody has open: a quarter,
+// those not looked up for the longest.
+func (m *Mounted) pruneInodes() {
+	all := m.table.all()
+	if int64(len(all))*inodeBytes < m.opt.DirectoryCache {
+		return
+	}
+	old := m.table.clock.Load() - int64(len(all))*3/4
+	var ids []uint64
+	for _, in := range all {
+		if in.isRef() && in.id != fuse.FUSE_ROOT_ID && in.opens.Load() == 0 && in.touched.Load() < old {
+			ids = append(ids, in.id)
+		}
+	}
+	m.stats.pruned.Add(int64(len(ids)))
+	const atOnce = 1000
+	for len(ids) > 0 {
+		n := min(atOnce, len(ids))
+		if code := m.server.PruneNotify(ids[:n]); code == fuse.ENOSYS {
+			m.pruneNames(ids)
+			return
+		}
+		ids = ids[n:]
+	}
+}
+
+// pruneNames is for kernels that cannot be asked to forget inodes: it drops names,
+// after which the inodes go.
+func (m *Mounted) pruneNames(ids []uint64) {
+	for _, id := range ids {
+		in := m.table.get(id)
+		if in == nil || !in.isRef() {
+			continue
+		}
+		up, name, ok := in.ref.Parent()
+		if !ok {
+			continue
+		}
+		if dir := m.table.ofKey(up.Key()); dir != nil {
+			m.server.EntryNotify(dir.id, name)
+		}
+		up.Forget(1)
+	}
+}

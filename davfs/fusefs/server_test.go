@@ -1,0 +1,317 @@
+package fusefs_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"keepdav/collfs"
+	"keepdav/collfs/memcatalog"
+	"keepdav/davfs"
+	"keepdav/davfs/fusefs"
+	"keepdav/keepio"
+	"keepdav/keepio/memstore"
+)
+
+// The mount is served by a process of its own: one that uses a mount that it
+// serves can wait for itself. That process is this test binary with serveEnv set.
+const serveEnv = "KEEPDAV_FUSEFS_TEST"
+
+func TestMain(m *testing.M) {
+	if conf := os.Getenv(serveEnv); conf != "" {
+		if err := serve(conf); err != nil {
+			fmt.Fprintln(os.Stderr, "serve:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// served says what the process mounts.
+type served struct {
+	Mountpoint string
+	Spool      string
+	fusefs.Options
+}
+
+// An order is something that the serving process does as another client, or to
+// its store.
+type order struct {
+	Op, Name, Data string
+	N              int
+}
+
+type reply struct {
+	Data string
+	Err  string
+}
+
+func serve(conf string) error {
+	var s served
+	if err := json.Unmarshal([]byte(conf), &s); err != nil {
+		return err
+	}
+	ctx := context.Background()
+	cat, home := memcatalog.New()
+	var failing atomic.Bool
+	cat.Fault = func(context.Context, collfs.Tx) (o memcatalog.Outcome) {
+		if failing.Load() {
+			o.Err = fmt.Errorf("catalog is down: %w", keepio.ErrUnavailable)
+		}
+		return o
+	}
+	var last atomic.Uint64
+	spool, err := keepio.OpenSpool(keepio.SpoolConfig{
+		Dir: s.Spool, Store: new(memstore.Store), NoSync: true,
+		NextID: func() (keepio.BlockID, error) { return keepio.BlockID(last.Add(1)), nil },
+	})
+	if err != nil {
+		return err
+	}
+	files := collfs.NewFS(collfs.Config{Catalog: cat, Spool: spool, HashSeed: 42})
+	site, err := davfs.NewSite(davfs.Config{Files: files, Folders: cat, Catalog: cat})
+	if err != nil {
+		return err
+	}
+	user := site.User(collfs.User{UUID: home, Name: "admin", Admin: true, Active: true})
+	s.Log = zerolog.New(os.Stderr).Level(zerolog.WarnLevel)
+	s.Device = -1
+	m, err := fusefs.Mount(s.Mountpoint, user, s.Options)
+	if err != nil {
+		return err
+	}
+	out := json.NewEncoder(os.Stdout)
+	if err := out.Encode(reply{Data: "ready"}); err != nil {
+		return err
+	}
+	in := json.NewDecoder(bufio.NewReader(os.Stdin))
+	for {
+		var o order
+		if err := in.Decode(&o); err != nil {
+			break
+		}
+		var r reply
+		switch err := func() (err error) {
+			switch o.Op {
+			case "put":
+				u, err := user.Put(ctx, o.Name, davfs.PutOptions{Size: int64(len(o.Data))})
+				if err != nil {
+					return err
+				}
+				defer u.Abort()
+				if _, err := io.WriteString(u, o.Data); err != nil {
+					return err
+				}
+				_, _, err = u.Commit(ctx)
+				return err
+			case "get":
+				f, err := user.Open(ctx, o.Name)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				data := make([]byte, f.Info().Size)
+				_, err = f.ReadAt(data, 0)
+				r.Data = string(data)
+				return err
+			case "sum":
+				var err error
+				r.Data, err = user.Sum(ctx, o.Name, "MD5")
+				return err
+			case "mkdir":
+				_, err := user.Mkdir(ctx, o.Name, davfs.AttrChange{})
+				return err
+			case "remove":
+				return user.Remove(ctx, o.Name, nil)
+			case "move":
+				_, err := user.Move(ctx, o.Name, o.Data, davfs.CopyOptions{Overwrite: true})
+				return err
+			case "mtime":
+				at := time.Unix(int64(o.N), 0)
+				_, err := user.SetAttr(ctx, o.Name, davfs.AttrChange{ModTime: &at})
+				return err
+			case "fail":
+				failing.Store(o.N != 0)
+			case "manifest":
+				loc, err := user.Locate(ctx, o.Name)
+				if err != nil {
+					return err
+				}
+				defer loc.Collection.Release()
+				text, err := loc.Collection.Manifest(ctx)
+				r.Data = string(text)
+				return err
+			case "stats":
+				data, err := json.Marshal(m.Stats())
+				r.Data = string(data)
+				return err
+			case "memory":
+				runtime.GC()
+				var ms runtime.MemStats
+				runtime.ReadMemStats(&ms)
+				r.Data = fmt.Sprint(ms.HeapAlloc)
+			case "commits":
+				r.Data = fmt.Sprint(cat.Commits())
+			}
+			return nil
+		}(); {
+		case errors.Is(err, io.EOF):
+		case err != nil:
+			r.Err = err.Error()
+		}
+		if err := out.Encode(r); err != nil {
+			return err
+		}
+	}
+	failing.Store(false)
+	if err := m.Unmount(); err != nil {
+		return err
+	}
+	site.Close()
+	if err := files.Close(ctx); err != nil {
+		return err
+	}
+	return spool.Close(ctx)
+}
+
+// A mount is a mount of a store in the memory of another process.
+type mount struct {
+	t   testing.TB
+	dir string // of a collection
+	top string // the mount point
+	cmd *exec.Cmd
+	in  *json.Encoder
+	out *json.Decoder
+}
+
+var defaults = fusefs.Options{CommitOnClose: true, WriteCache: true}
+
+// newMount mounts, and makes a collection.
+func newMount(t testing.TB, change ...func(*fusefs.Options)) *mount {
+	t.Helper()
+	if _, err := os.Stat("/dev/fuse"); errors.Is(err, fs.ErrNotExist) {
+		t.Skip("this machine has no /dev/fuse")
+	}
+	top := t.TempDir()
+	s := served{Mountpoint: filepath.Join(top, "mnt"), Spool: filepath.Join(top, "spool"), Options: defaults}
+	s.UID, s.GID = uint32(os.Getuid()), uint32(os.Getgid())
+	s.Layout = fusefs.Layout{Entries: []fusefs.Entry{{Name: "home", Target: "/home"}, {Name: "by_id", Target: "/by_id"}}}
+	for _, f := range change {
+		f(&s.Options)
+	}
+	if err := os.Mkdir(s.Mountpoint, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	conf, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &mount{t: t, top: s.Mountpoint, dir: s.Mountpoint + "/home/c"}
+	m.cmd = exec.Command(os.Args[0])
+	m.cmd.Env = append(os.Environ(), serveEnv+"="+string(conf))
+	m.cmd.Stderr = os.Stderr
+	w, err := m.cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := m.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	m.in, m.out = json.NewEncoder(w), json.NewDecoder(r)
+	t.Cleanup(func() {
+		_ = w.Close()
+		if err := m.cmd.Wait(); err != nil {
+			t.Errorf("the serving process: %v", err)
+			_ = exec.Command("umount", "-l", m.top).Run()
+		}
+	})
+	var ready reply
+	if err := m.out.Decode(&ready); err != nil {
+		t.Fatalf("the serving process did not mount: %v", err)
+	}
+	if !s.ReadOnly {
+		if err := os.Mkdir(m.dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m
+}
+
+// do has the serving process do something.
+func (m *mount) do(op, name, data string, n ...int) string {
+	m.t.Helper()
+	o := order{Op: op, Name: name, Data: data}
+	if len(n) > 0 {
+		o.N = n[0]
+	}
+	if err := m.in.Encode(o); err != nil {
+		m.t.Fatal(err)
+	}
+	var r reply
+	if err := m.out.Decode(&r); err != nil {
+		m.t.Fatalf("%s %s: %v", op, name, err)
+	}
+	if r.Err != "" {
+		m.t.Fatalf("%s %s: %s", op, name, r.Err)
+	}
+	return r.Data
+}
+
+func (m *mount) write(name, data string) {
+	m.t.Helper()
+	if err := os.WriteFile(filepath.Join(m.dir, name), []byte(data), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *mount) read(name string) string {
+	m.t.Helper()
+	data, err := os.ReadFile(filepath.Join(m.dir, name))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return string(data)
+}
+
+func (m *mount) names() string {
+	m.t.Helper()
+	es, err := os.ReadDir(m.dir)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	var names []string
+	for _, e := range es {
+		names = append(names, e.Name())
+	}
+	return strings.Join(names, " ")
+}
+
+// eventually waits until ok.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+		runtime.Gosched()
+	}
+}
