@@ -21,18 +21,17 @@ func (t *Tree) Apply(op Op) error {
 func (t *Tree) apply(op Op) (n *node, err error) {
 	switch op.Kind {
 	case OpPut:
-		return t.put(op.Path, op.Content, op.Attr)
+		return t.put(op.Path, op.Content, op.Attr, op.Time)
 	case OpMkdir:
-		return t.mkdir(op.Path, op.Attr)
+		return t.mkdir(op.Path, op.Attr, op.Time)
 	case OpDelete:
-		return t.remove(op.Path)
+		return t.remove(op.Path, op.Time)
 	case OpRename:
-		n, _, err = t.rename(op.Src, op.Path)
-		return n, err
+		return t.rename(op.Src, op.Path, op.Time)
 	case OpCopy:
-		return t.copy(op.Src, op.Path)
+		return t.copy(op.Src, op.Path, op.Time)
 	case OpAttr:
-		return t.setAttr(op.Path, op.Content.ID, op.Attr)
+		return t.setAttr(op.Path, op.Content.ID, op.Attr, op.Time)
 	case OpRepack:
 		t.repack(op.Path, op.Content)
 		return nil, nil
@@ -40,6 +39,21 @@ func (t *Tree) apply(op Op) (n *node, err error) {
 		return t.patch(op)
 	}
 	return nil, fs.ErrInvalid
+}
+
+// changedAt returns a, with the time of the change that sets it.
+func (a Attr) changedAt(time int64) Attr {
+	if time != 0 {
+		a.Ctime = time
+	}
+	return a
+}
+
+// entryChanged notes when a name came into directory n, went or was replaced.
+func (n *node) entryChanged(time int64) {
+	if time != 0 {
+		n.attr.Mtime, n.attr.Ctime = time, time
+	}
 }
 
 // parent returns the directory that path is to be made in, and its last name.
@@ -59,7 +73,7 @@ func (t *Tree) parent(path string) (*node, string, error) {
 }
 
 // put makes a file or replaces the content and attributes of one.
-func (t *Tree) put(path string, c Content, a Attr) (*node, error) {
+func (t *Tree) put(path string, c Content, a Attr, time int64) (*node, error) {
 	up, name, err := t.parent(path)
 	if err != nil {
 		return nil, err
@@ -70,15 +84,16 @@ func (t *Tree) put(path string, c Content, a Attr) (*node, error) {
 		n = &node{}
 		t.link(up, name, n)
 		t.countOne(n, 1)
+		up.entryChanged(time)
 	case n.isDir():
 		return nil, ErrIsDir
 	}
 	t.setContent(n, c)
-	n.attr = a
+	n.attr = a.changedAt(time)
 	return n, nil
 }
 
-func (t *Tree) mkdir(path string, a Attr) (*node, error) {
+func (t *Tree) mkdir(path string, a Attr, time int64) (*node, error) {
 	up, name, err := t.parent(path)
 	if err != nil {
 		return nil, err
@@ -86,15 +101,19 @@ func (t *Tree) mkdir(path string, a Attr) (*node, error) {
 	if up.kids.get(name) != nil {
 		return nil, fs.ErrExist
 	}
-	n := &node{attr: a, kids: new(dir)}
+	if a.Mtime == 0 {
+		a.Mtime = time
+	}
+	n := &node{attr: a.changedAt(time), kids: new(dir)}
 	t.link(up, name, n)
 	t.countOne(n, 1)
+	up.entryChanged(time)
 	return n, nil
 }
 
 // remove takes away what is at path with all below it and returns it. Removing
 // the root empties it: then the result is a directory that has what was in it.
-func (t *Tree) remove(path string) (*node, error) {
+func (t *Tree) remove(path string, time int64) (*node, error) {
 	n, err := t.find(path)
 	if err != nil {
 		return nil, err
@@ -107,8 +126,10 @@ func (t *Tree) remove(path string) (*node, error) {
 		t.root.kids = new(dir)
 		t.files, t.dirs, t.bytes, t.segs, t.names, t.holes = 0, 0, 0, 0, 0, 0
 		t.indexed = new(atomic.Int64)
+		t.root.entryChanged(time)
 		return &old, nil
 	}
+	n.up.entryChanged(time)
 	t.unlink(n)
 	t.count(n, -1)
 	return n, nil
@@ -137,34 +158,38 @@ func (t *Tree) target(src *node, dst string) (up *node, name string, old *node, 
 	return up, name, old, nil
 }
 
-// rename moves what is at src, in constant time, and returns it, and the file
-// that it replaced, if any.
-func (t *Tree) rename(src, dst string) (n, old *node, err error) {
-	if n, err = t.find(src); err != nil {
-		return nil, nil, err
+// rename moves what is at src, in constant time, and returns it.
+func (t *Tree) rename(src, dst string, time int64) (*node, error) {
+	n, err := t.find(src)
+	if err != nil {
+		return nil, err
 	}
 	if n == t.root {
-		return nil, nil, fs.ErrInvalid
+		return nil, fs.ErrInvalid
 	}
 	up, name, old, err := t.target(n, dst)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if old == n {
-		return n, nil, nil
+		return n, nil
 	}
 	if old != nil {
 		t.unlink(old)
 		t.countOne(old, -1)
 	}
+	n.up.entryChanged(time)
 	t.unlink(n)
 	t.names += int64(len(name) - len(n.name))
 	t.link(up, name, n)
-	return n, old, nil
+	up.entryChanged(time)
+	n.attr = n.attr.changedAt(time)
+	return n, nil
 }
 
-// copy makes dst a copy of what is at src and returns it.
-func (t *Tree) copy(src, dst string) (*node, error) {
+// copy makes dst a copy of what is at src and returns it. Directories in it keep
+// their Mtime.
+func (t *Tree) copy(src, dst string, time int64) (*node, error) {
 	n, err := t.find(src)
 	if err != nil {
 		return nil, err
@@ -181,13 +206,17 @@ func (t *Tree) copy(src, dst string) (*node, error) {
 		t.countOne(old, -1)
 	}
 	c := n.clone()
+	if time != 0 {
+		c.eachNode(func(m *node) { m.attr.Ctime = time })
+	}
 	t.link(up, name, c)
 	t.count(c, 1)
+	up.entryChanged(time)
 	return c, nil
 }
 
 // setAttr replaces the attributes of path if it has the content id they belong to.
-func (t *Tree) setAttr(path string, id ContentID, a Attr) (*node, error) {
+func (t *Tree) setAttr(path string, id ContentID, a Attr, time int64) (*node, error) {
 	n, err := t.find(path)
 	if err != nil {
 		return nil, err
@@ -195,7 +224,7 @@ func (t *Tree) setAttr(path string, id ContentID, a Attr) (*node, error) {
 	if n.id != id {
 		return nil, fmt.Errorf("attributes are of another content: %w", fs.ErrInvalid)
 	}
-	n.attr = a
+	n.attr = a.changedAt(time)
 	return n, nil
 }
 
@@ -224,7 +253,7 @@ func (t *Tree) patch(op Op) (*node, error) {
 	}
 	s.truncate(op.Content.Size)
 	t.setContent(n, Content{op.Content.ID, op.Content.Size, s.segments()})
-	n.attr = op.Attr
+	n.attr = op.Attr.changedAt(op.Time)
 	return n, nil
 }
 

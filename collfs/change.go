@@ -74,6 +74,9 @@ func (c *Collection) unlock() {
 	c.gate.RUnlock()
 }
 
+// now is the time of a change.
+func (c *Collection) now() int64 { return c.fs.cfg.Now().UnixNano() }
+
 // addLocked keeps a change for the next commit and tells about it.
 func (c *Collection) addLocked(ch change) {
 	c.pending = append(c.pending, ch)
@@ -136,11 +139,12 @@ func (c *Collection) Mkdir(path string, a Attr, check Check) (NodeInfo, error) {
 }
 
 func (c *Collection) mkdirLocked(path string, a Attr) (NodeInfo, error) {
-	n, err := c.tree.mkdir(path, a)
+	op := Op{Kind: OpMkdir, Path: path, Attr: a, Time: c.now()}
+	n, err := c.tree.apply(op)
 	if err != nil {
 		return NodeInfo{}, pathError("mkdir", path, err)
 	}
-	c.addLocked(change{Op: Op{Kind: OpMkdir, Path: path, Attr: a}})
+	c.addLocked(change{Op: op})
 	return n.info(), nil
 }
 
@@ -174,7 +178,7 @@ func (c *Collection) Link(s *Stage, path string, o LinkOptions) (info NodeInfo, 
 
 func (c *Collection) linkLocked(content Content, path string, attr func(Attr, bool) Attr) (info NodeInfo, created bool, err error) {
 	old := c.tree.lookup(path)
-	op := Op{Kind: OpPut, Path: path, Content: content}
+	op := Op{Kind: OpPut, Path: path, Content: content, Time: c.now()}
 	var was Attr
 	if old != nil && !old.isDir() {
 		c.settleLocked(old)
@@ -186,9 +190,9 @@ func (c *Collection) linkLocked(content Content, path string, attr func(Attr, bo
 		op.Attr = attr(was, old != nil)
 	}
 	if op.Attr.Mtime == 0 || attr == nil {
-		op.Attr.Mtime = c.fs.cfg.Now().UnixNano()
+		op.Attr.Mtime = op.Time
 	}
-	n, err := c.tree.put(path, content, op.Attr)
+	n, err := c.tree.apply(op)
 	if err != nil {
 		return NodeInfo{}, false, pathError("put", path, err)
 	}
@@ -241,9 +245,9 @@ func (c *Collection) removeLocked(path string, n *node) error {
 		c.detachLocked(n)
 		n = c.tree.lookup(path) // the copy that took its place
 	}
-	ch := change{Op: Op{Kind: OpDelete, Path: path, Old: n.id}}
+	ch := change{Op: Op{Kind: OpDelete, Path: path, Old: n.id, Time: c.now()}}
 	var err error
-	if ch.node, err = c.tree.remove(path); err != nil {
+	if ch.node, err = c.tree.apply(ch.Op); err != nil {
 		return pathError("remove", path, err)
 	}
 	c.addLocked(ch)
@@ -308,22 +312,16 @@ func (c *Collection) transferLocked(kind OpKind, src, dst string, o CopyOptions)
 	if err != nil {
 		return false, pathError(kind.String(), dst, err)
 	}
-	ch := change{Op: Op{Kind: kind, Path: dst, Src: src, Content: Content{ID: n.id}}}
+	ch := change{Op: Op{Kind: kind, Path: dst, Src: src, Content: Content{ID: n.id}, Time: c.now()}}
 	if f := c.tree.lookup(dst); f != nil { // a file, as clearTargetLocked has left it
 		c.settleLocked(f)
 		c.detachLocked(f)
 		ch.Old = f.id
 	}
-	switch {
-	case kind == OpRename:
-		ch.node, _, err = c.tree.rename(src, dst)
-	case o.Shallow && n.isDir():
-		ch = change{Op: Op{Kind: OpMkdir, Path: dst, Attr: n.attr}}
-		_, err = c.tree.mkdir(dst, n.attr)
-	default:
-		ch.node, err = c.tree.copy(src, dst)
+	if kind == OpCopy && o.Shallow && n.isDir() {
+		ch.Op = Op{Kind: OpMkdir, Path: dst, Attr: n.attr, Time: ch.Time}
 	}
-	if err != nil {
+	if ch.node, err = c.tree.apply(ch.Op); err != nil {
 		return false, pathError(kind.String(), dst, err)
 	}
 	c.addLocked(ch)
@@ -397,9 +395,9 @@ func (c *Collection) SetAttr(path string, change func(NodeInfo) (Attr, error)) (
 
 func (c *Collection) setAttrLocked(path string, n *node, a Attr) {
 	c.settleLocked(n)
-	was := n.attr
-	n.attr = a
-	c.addLocked(change{Op: Op{Kind: OpAttr, Path: path, Content: Content{ID: n.id}, Attr: a}, was: was})
+	ch := change{Op: Op{Kind: OpAttr, Path: path, Content: Content{ID: n.id}, Attr: a, Time: c.now()}, was: n.attr}
+	n.attr = a.changedAt(ch.Time)
+	c.addLocked(ch)
 }
 
 // freezeBelowLocked ends in-place overwrites of the files at n and below.

@@ -75,6 +75,7 @@ func (t *blockTable) appendTo(buf []byte) []byte {
 type decoder struct {
 	data   []byte
 	err    error
+	first  bool            // data is of the first version
 	blocks []*keepio.Block // by ref - 1
 }
 
@@ -226,15 +227,18 @@ func appendSegment(buf []byte, t *blockTable, s keepio.Segment) []byte {
 	return binary.AppendUvarint(buf, uint64(s.Len))
 }
 
-// Which attributes follow; the low bits of a flag byte.
+// Flags say which attributes, and what else, follow. The first version had a byte
+// for them, of which the highest bit was never set.
 const (
 	hasMode = 1 << iota
 	hasMtime
 	hasExtra
-	attrBits
+	lowBits  // to 1<<6: flags that are not of attributes
+	hasCtime = 1 << 7
+	highBits = 1 << 8 // more that are not of attributes
 )
 
-func attrFlags(a Attr) (f byte) {
+func attrFlags(a Attr) (f uint64) {
 	if a.Mode != 0 {
 		f |= hasMode
 	}
@@ -243,6 +247,22 @@ func attrFlags(a Attr) (f byte) {
 	}
 	if len(a.Extra) > 0 {
 		f |= hasExtra
+	}
+	if a.Ctime != 0 {
+		f |= hasCtime
+	}
+	return f
+}
+
+// flags reads flags: those that a has, with others of which known has the bits.
+func (d *decoder) flags(known uint64) uint64 {
+	f := d.uvarint()
+	known |= hasMode | hasMtime | hasExtra | hasCtime
+	if d.first {
+		known &= 1<<7 - 1
+	}
+	if f&^known != 0 {
+		d.fail("flags %x", f)
 	}
 	return f
 }
@@ -261,10 +281,13 @@ func appendAttr(buf []byte, a Attr) []byte {
 			buf = appendString(buf, a.Extra[k])
 		}
 	}
+	if a.Ctime != 0 { // most often the same as Mtime
+		buf = binary.AppendVarint(buf, a.Ctime-a.Mtime)
+	}
 	return buf
 }
 
-func (d *decoder) attr(flags byte) (a Attr) {
+func (d *decoder) attr(flags uint64) (a Attr) {
 	if flags&hasMode != 0 {
 		if m := d.uvarint(); m > 0o7777 && m != ModeNone {
 			d.fail("mode %o", m)
@@ -282,6 +305,9 @@ func (d *decoder) attr(flags byte) (a Attr) {
 			k := d.string()
 			a.Extra[k] = d.string()
 		}
+	}
+	if flags&hasCtime != 0 {
+		a.Ctime = a.Mtime + d.varint()
 	}
 	return a
 }

@@ -6,8 +6,9 @@ import (
 	"keepdav/keepio"
 )
 
-// opsVersion is the first byte of a stored change set.
-const opsVersion = 1
+// opsVersion is the first byte of a stored change set. Version 1, which is read
+// too, knows no times but Mtime.
+const opsVersion = 2
 
 // AppendOps appends the stored form of a change set to buf.
 func AppendOps(buf []byte, ops []Op) []byte {
@@ -22,14 +23,24 @@ func AppendOps(buf []byte, ops []Op) []byte {
 	return append(buf, body...)
 }
 
+// Flags of an operation beside those of its attributes.
 const (
-	opHasOld = attrBits << iota
+	opHasOld = lowBits << iota
 	opHasID
 	opHasContent
+	opHasTime = highBits
+	opFlags   = opHasOld | opHasID | opHasContent | opHasTime
 )
 
 func appendOp(buf []byte, t *blockTable, op *Op) []byte {
-	flags := attrFlags(op.Attr)
+	attr := op.Attr
+	if op.Time != 0 { // the Ctime, then
+		attr.Ctime = 0
+	}
+	flags := attrFlags(attr)
+	if op.Time != 0 {
+		flags |= opHasTime
+	}
 	if op.Old != (ContentID{}) {
 		flags |= opHasOld
 	}
@@ -39,7 +50,7 @@ func appendOp(buf []byte, t *blockTable, op *Op) []byte {
 	if len(op.Content.Segments) > 0 {
 		flags |= opHasContent
 	}
-	buf = append(buf, byte(op.Kind), flags)
+	buf = binary.AppendUvarint(append(buf, byte(op.Kind)), flags)
 	buf = appendString(buf, op.Path)
 	if op.Kind == OpRename || op.Kind == OpCopy {
 		buf = appendString(buf, op.Src)
@@ -60,16 +71,22 @@ func appendOp(buf []byte, t *blockTable, op *Op) []byte {
 		buf = binary.AppendUvarint(buf, uint64(op.Off))
 		buf = binary.AppendUvarint(buf, uint64(op.Content.Size))
 	}
-	return appendAttr(buf, op.Attr)
+	buf = appendAttr(buf, attr)
+	if op.Time != 0 { // most often the same as Mtime
+		buf = binary.AppendVarint(buf, op.Time-attr.Mtime)
+	}
+	return buf
 }
 
 // DecodeOps reads what AppendOps wrote. It never panics, and allocates no more
 // than a multiple of the length of data.
 func DecodeOps(data []byte, blocks Blocks) ([]Op, error) {
 	d := &decoder{data: data}
-	if v := d.byte(); v != opsVersion && d.err == nil {
+	v := d.byte()
+	if (v == 0 || v > opsVersion) && d.err == nil {
 		d.fail("change set of version %d", v)
 	}
+	d.first = v == 1
 	d.table(blocks)
 	n := d.count(3)
 	ops := make([]Op, 0, n)
@@ -94,7 +111,7 @@ func (d *decoder) op() (op Op) {
 	if op.Kind == OpInvalid || op.Kind > OpPatch {
 		d.fail("operation %d", op.Kind)
 	}
-	flags := d.byte()
+	flags := d.flags(opFlags)
 	op.Path = d.string()
 	if op.Kind == OpRename || op.Kind == OpCopy {
 		op.Src = d.string()
@@ -121,5 +138,8 @@ func (d *decoder) op() (op Op) {
 		op.Off, op.Content.Size = int64(off), int64(size)
 	}
 	op.Attr = d.attr(flags)
+	if flags&opHasTime != 0 {
+		op.Time = op.Attr.Mtime + d.varint()
+	}
 	return op
 }

@@ -12,16 +12,22 @@ import (
 // breadth-first order, the root first, each as its attributes and its entries in
 // byte order; and the CRC-32C of all that. Breadth first, so that a decoder
 // needs no stack.
-const treeMagic = "KDtree1\n"
+//
+// A checkpoint of the first version is read, too: it knows no times but Mtime.
+const (
+	treeMagic      = "KDtree2\n"
+	firstTreeMagic = "KDtree1\n"
+)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Flags of an entry beside those of its attributes.
 const (
-	nodeIsDir = attrBits << iota
+	nodeIsDir = lowBits << iota
 	nodeHasID
 	nodeHasContent
 	nodeFollows // its one segment begins where the one before ended
+	nodeFlags   = nodeIsDir | nodeHasID | nodeHasContent | nodeFollows
 )
 
 // AppendTree appends the checkpoint of t to buf.
@@ -52,7 +58,7 @@ func AppendTree(buf []byte, t *Tree) []byte {
 			if n.id != (ContentID{}) {
 				flags |= nodeHasID
 			}
-			body = append(body, flags)
+			body = binary.AppendUvarint(body, flags)
 			body = appendAttr(body, n.attr)
 			if flags&nodeHasID != 0 {
 				body = append(body, n.id[:]...)
@@ -78,7 +84,7 @@ func AppendTree(buf []byte, t *Tree) []byte {
 	buf = table.appendTo(buf)
 	buf = binary.AppendUvarint(buf, uint64(len(names)))
 	buf = append(buf, names...)
-	buf = append(buf, attrFlags(t.root.attr))
+	buf = binary.AppendUvarint(buf, attrFlags(t.root.attr))
 	buf = appendAttr(buf, t.root.attr)
 	buf = append(buf, body...)
 	return binary.LittleEndian.AppendUint32(buf, crc32.Checksum(buf[start:], castagnoli))
@@ -89,7 +95,15 @@ func AppendTree(buf []byte, t *Tree) []byte {
 // doesn't keep.
 func DecodeTree(data []byte, blocks Blocks) (*Tree, error) {
 	d := &decoder{data: data}
-	if len(data) < len(treeMagic)+4 || string(data[:len(treeMagic)]) != treeMagic {
+	if len(data) < len(treeMagic)+4 {
+		d.fail("not a tree")
+		return nil, d.err
+	}
+	switch string(data[:len(treeMagic)]) {
+	case treeMagic:
+	case firstTreeMagic:
+		d.first = true
+	default:
 		d.fail("not a tree")
 		return nil, d.err
 	}
@@ -123,7 +137,7 @@ func (d *decoder) tree(blocks Blocks) (*Tree, error) {
 	}
 	t.segs = make([]keepio.Segment, 0, segs)
 	t.tree.names = int64(len(t.names))
-	t.tree.root.attr = d.attr(d.byte())
+	t.tree.root.attr = d.attr(d.flags(0))
 	t.queue = append(make([]*node, 0, dirs+1), t.tree.root)
 	for i := 0; i < len(t.queue) && d.err == nil; i++ {
 		t.dir(t.queue[i])
@@ -187,7 +201,7 @@ func (t *treeDecoder) node(n *node) {
 		t.fail("name %q", n.name)
 		return
 	}
-	flags := t.byte()
+	flags := t.flags(nodeFlags)
 	n.attr = t.decoder.attr(flags)
 	if flags&nodeHasID != 0 {
 		n.id = t.id()

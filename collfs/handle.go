@@ -194,7 +194,8 @@ func (c *Collection) touchLocked(n *node) {
 	} else { // a new id for each change, without asking for randomness each time
 		binary.LittleEndian.PutUint64(n.id[8:], binary.LittleEndian.Uint64(n.id[8:])+1)
 	}
-	n.attr.Mtime = c.fs.cfg.Now().UnixNano()
+	now := c.now()
+	n.attr.Mtime, n.attr.Ctime = now, now
 	c.changes++
 	if c.since == 0 {
 		c.since = n.attr.Mtime
@@ -238,7 +239,7 @@ func (c *Collection) settleLocked(n *node) {
 	delete(c.dirty, n)
 	switch o.state {
 	case stateLinked:
-		put := change{Op: Op{Kind: OpPut, Path: n.path(), Old: base, Content: n.content(), Attr: n.attr}, was: was}
+		put := change{Op: Op{Kind: OpPut, Path: n.path(), Old: base, Content: n.content(), Attr: n.attr, Time: n.attr.Ctime}, was: was}
 		c.pending = append(c.pending, o.edits.changes(o.spans, put)...)
 	case stateSuperseded:
 		c.resurfaceLocked(n, base, was)
@@ -570,7 +571,7 @@ func (h *Handle) SetAttr(change func(NodeInfo) (Attr, error)) (NodeInfo, error) 
 	if h.o.state == stateLinked {
 		c.setAttrLocked(h.n.path(), h.n, a)
 	} else {
-		h.n.attr = a
+		h.n.attr = a.changedAt(c.now())
 	}
 	h.wrote.Store(true)
 	return h.n.info(), nil

@@ -19,12 +19,15 @@ import (
 //	directory            file                   both, the file as a conflict
 //	attributes changed   other attributes       both, one by one; of one attribute ours
 //
+// A directory keeps the later times of both sides.
+//
 // A rename is replayed on what theirs has below the old name by now. "Unchanged"
 // is decided by content ids. Nothing is lost: what isn't ours any more nor theirs
 // was deleted by somebody who had seen it.
 type merger struct {
 	t         *Tree
 	at        time.Time     // when theirs was committed
+	time      int64         // when ours was made that is being replayed
 	rest      []change      // those of ours that are still to be replayed
 	later     map[putAt]int // how many of them put a content at a path
 	out       []change      // what turns theirs into the result
@@ -58,6 +61,7 @@ func (m *merger) replayAll() {
 }
 
 func (m *merger) replay(ch change) {
+	m.time = ch.Time
 	switch ch.Kind {
 	case OpPut:
 		m.put(ch)
@@ -80,8 +84,31 @@ func (m *merger) replay(ch change) {
 	}
 }
 
+// timeOf returns the time for an operation: ours', but not before what theirs has
+// changed last in the same places.
+func (m *merger) timeOf(op *Op) int64 {
+	at := op.Time
+	if at == 0 {
+		at = m.time
+	}
+	paths := []string{op.Path}
+	if op.Kind == OpRename {
+		paths = append(paths, op.Src)
+	}
+	for _, path := range paths {
+		dir, _ := splitPath(path)
+		for _, p := range []string{dir, path} {
+			if n := m.t.lookup(p); n != nil && at != 0 {
+				at = max(at, n.attr.Ctime)
+			}
+		}
+	}
+	return at
+}
+
 // do makes a change of theirs.
 func (m *merger) do(ch change) {
+	ch.Time = m.timeOf(&ch.Op)
 	n, err := m.t.apply(ch.Op)
 	if err != nil {
 		if m.err == nil {
@@ -232,6 +259,7 @@ func (m *merger) mkdir(ch change) {
 	m.dirs(dir)
 	cur := m.t.lookup(ch.Path)
 	if cur != nil && cur.isDir() {
+		ch.Attr.Mtime = max(ch.Attr.Mtime, cur.attr.Mtime)
 		m.mergeAttr(ch, cur)
 		return
 	}
@@ -370,6 +398,7 @@ func (m *merger) setAttr(ch change) {
 // went on writing to it: ours changed against base.
 func (c *Collection) resurfaceLocked(n *node, base ContentID, was Attr) {
 	m := newMerger(c.tree, c.record.ModifiedAt, nil)
+	m.time = n.attr.Ctime
 	path := m.put(change{Op: Op{Kind: OpPut, Path: n.open.path, Old: base, Content: n.content(), Attr: n.attr}, was: was})
 	for _, ch := range m.out {
 		c.addLocked(ch)

@@ -227,3 +227,83 @@ func TestConflictNamesFit(t *testing.T) {
 		}
 	})
 }
+
+func TestMergedDirectoriesKeepTheLaterTimes(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		ours, theirs []Op
+		want         map[string]Attr
+	}{
+		{
+			name:   "theirs was later",
+			ours:   []Op{{Kind: OpPut, Path: "d/a", Time: 10}},
+			theirs: []Op{{Kind: OpPut, Path: "d/b", Time: 20}},
+			want:   map[string]Attr{"d": {Mtime: 20, Ctime: 20}},
+		},
+		{
+			name:   "ours was later",
+			ours:   []Op{{Kind: OpPut, Path: "d/a", Time: 20}},
+			theirs: []Op{{Kind: OpPut, Path: "d/b", Time: 10}},
+			want:   map[string]Attr{"d": {Mtime: 20, Ctime: 20}, "d/a": {Ctime: 20}, "d/b": {Ctime: 10}},
+		},
+		{
+			name:   "ours set a mode, theirs was later",
+			ours:   []Op{{Kind: OpAttr, Path: "d", Attr: Attr{Mode: 0o700, Mtime: 1}, Time: 10}},
+			theirs: []Op{{Kind: OpPut, Path: "d/b", Time: 20}},
+			want:   map[string]Attr{"d": {Mode: 0o700, Mtime: 20, Ctime: 20}},
+		},
+		{
+			name:   "both made it",
+			ours:   []Op{{Kind: OpMkdir, Path: "e", Attr: Attr{Mtime: 10}, Time: 10}},
+			theirs: []Op{{Kind: OpMkdir, Path: "e", Time: 15}, {Kind: OpPut, Path: "e/b", Time: 20}},
+			want:   map[string]Attr{"e": {Mtime: 20, Ctime: 20}, "": {Mtime: 15, Ctime: 15}},
+		},
+		{
+			name:   "a rename between two directories",
+			ours:   []Op{{Kind: OpRename, Src: "d/f", Path: "g", Time: 10}},
+			theirs: []Op{{Kind: OpPut, Path: "d/b", Time: 20}},
+			want:   map[string]Attr{"d": {Mtime: 20, Ctime: 20}, "": {Mtime: 20, Ctime: 20}},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ours, theirs := treeOf(t, "d", "d/f=1"), treeOf(t, "d", "d/f=1")
+			for _, tree := range []*Tree{ours, theirs} {
+				tree.lookup("d").attr.Mtime = 1
+			}
+			var changes []change
+			for _, op := range tt.ours {
+				ch := change{Op: op}
+				if n := ours.lookup(op.Path); n != nil {
+					ch.was = n.attr
+				}
+				var err error
+				if ch.node, err = ours.apply(op); err != nil {
+					t.Fatal(err)
+				}
+				changes = append(changes, ch)
+			}
+			for _, op := range tt.theirs {
+				if err := theirs.Apply(op); err != nil {
+					t.Fatal(err)
+				}
+			}
+			again := theirs.Clone()
+			m := newMerger(theirs, time.Unix(0, 0), changes)
+			m.replayAll()
+			if m.err != nil {
+				t.Fatal(m.err)
+			}
+			for path, want := range tt.want {
+				if got := theirs.lookup(path).attr; got.Mtime != want.Mtime || got.Ctime != want.Ctime || got.Mode != want.Mode {
+					t.Errorf("%q has %+v; want %+v", path, got, want)
+				}
+			}
+			for _, ch := range m.out {
+				if err := again.Apply(ch.Op); err != nil {
+					t.Fatal(err)
+				}
+			}
+			checkSame(t, "the changes of a merge make", again, theirs)
+		})
+	}
+}

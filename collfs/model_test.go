@@ -138,6 +138,53 @@ func (s *machine) openFS() {
 	}
 }
 
+// checkReplay checks that what is in memory is what the catalog's operations make.
+func (s *machine) checkReplay() {
+	if err := s.c.Commit(context.Background(), false); err != nil {
+		s.Fatalf("Commit() = %v", err)
+	}
+	f := collfs.NewFS(collfs.Config{Catalog: s.catalog, Spool: s.spool, Now: s.now, HashSeed: 42})
+	defer f.Close(context.Background())
+	c, err := f.Open(context.Background(), s.id)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer c.Release()
+	live, replayed := stats(s, s.c), stats(s, c)
+	for path, want := range live {
+		if !reflect.DeepEqual(replayed[path], want) {
+			s.Fatalf("%q is %+v after a replay; it was %+v", path, replayed[path], want)
+		}
+	}
+	if len(live) != len(replayed) {
+		s.Fatalf("%d names after a replay; there were %d", len(replayed), len(live))
+	}
+}
+
+// stats describes everything in a collection.
+func stats(t fataler, c *collfs.Collection) map[string]collfs.NodeInfo {
+	out := make(map[string]collfs.NodeInfo)
+	var visit func(dir string)
+	visit = func(dir string) {
+		l, err := c.List(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		out[dir] = l.Self()
+		infos := make([]collfs.NodeInfo, 100)
+		n := l.Next(infos)
+		for _, i := range infos[:n] {
+			path := strings.TrimPrefix(dir+"/"+i.Name, "/")
+			if out[path] = i; i.Dir {
+				visit(path)
+			}
+		}
+	}
+	visit("")
+	return out
+}
+
 func (s *machine) closeFS() {
 	for _, h := range s.handles {
 		if err := h.h.Close(context.Background()); err != nil {
@@ -145,6 +192,7 @@ func (s *machine) closeFS() {
 		}
 	}
 	s.handles = nil
+	s.checkReplay()
 	s.c.Release()
 	if err := s.fs.Close(context.Background()); err != nil {
 		s.Fatalf("close: %v", err)
@@ -192,6 +240,13 @@ func (s *machine) Put(t *rapid.T) {
 	if s.check("Link "+p, err, s.m.parentOK(p) && !s.m.isDir(p)) {
 		s.m[p] = text
 	}
+}
+
+func (s *machine) SetAttr(t *rapid.T) {
+	p := drawPath(t, "path")
+	a := collfs.Attr{Mode: uint32(rapid.IntRange(0, 0o7777).Draw(t, "mode")), Mtime: int64(rapid.IntRange(0, 3).Draw(t, "mtime"))}
+	_, err := s.c.SetAttr(p, func(collfs.NodeInfo) (collfs.Attr, error) { return a, nil })
+	s.check("SetAttr "+p, err, s.m.exists(p))
 }
 
 func (s *machine) Mkdir(t *rapid.T) {

@@ -34,7 +34,7 @@ func TestIndexesOfNamesAreCounted(t *testing.T) {
 	if clone := tree.Clone(); clone.MemSize() != plain {
 		t.Errorf("MemSize() of a copy, which has no index, = %d; want %d", clone.MemSize(), plain)
 	}
-	if _, err := tree.put("d/x\u00e4", Content{ID: EmptyID}, Attr{}); err != nil {
+	if _, err := tree.put("d/x\u00e4", Content{ID: EmptyID}, Attr{}, 0); err != nil {
 		t.Fatal(err)
 	}
 	if got, ok := tree.Resolve("d/XA\u0308", MatchFold); !ok || got != "d/x\u00e4" {
@@ -43,19 +43,19 @@ func TestIndexesOfNamesAreCounted(t *testing.T) {
 	if got := tree.MemSize(); got <= indexed {
 		t.Errorf("MemSize() = %d after a name was added; want more than %d", got, indexed)
 	}
-	if _, err := tree.remove("d/x\u00e4"); err != nil {
+	if _, err := tree.remove("d/x\u00e4", 0); err != nil {
 		t.Fatal(err)
 	}
 	if got := tree.MemSize(); got != indexed {
 		t.Errorf("MemSize() = %d after the name went; want %d", got, indexed)
 	}
-	if _, _, err := tree.rename("d", "e"); err != nil {
+	if _, err := tree.rename("d", "e", 0); err != nil {
 		t.Fatal(err)
 	}
 	if got := tree.MemSize(); got != indexed {
 		t.Errorf("MemSize() = %d after the directory was moved; want %d", got, indexed)
 	}
-	if _, err := tree.remove("e"); err != nil {
+	if _, err := tree.remove("e", 0); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := tree.MemSize(), NewTree().MemSize(); got != want {
@@ -82,14 +82,14 @@ func TestLargeDirectoryIsIndexedWithoutTheLock(t *testing.T) {
 			defer close(done)
 			second()
 		}()
-		if _, err := tree.put("d/New", Content{ID: EmptyID}, Attr{}); err != nil {
+		if _, err := tree.put("d/New", Content{ID: EmptyID}, Attr{}, 0); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := tree.remove("d/Name000007"); err != nil {
+		if _, err := tree.remove("d/Name000007", 0); err != nil {
 			t.Fatal(err)
 		}
 		if leaves {
-			if _, err := tree.remove("d"); err != nil {
+			if _, err := tree.remove("d", 0); err != nil {
 				t.Fatal(err)
 			}
 		}

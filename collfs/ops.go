@@ -19,6 +19,11 @@ const (
 
 // An Op is one operation of a change set. A change set is a list of
 // operations in the order in which they were made.
+//
+// An operation with a Time sets the Ctime of what it makes, changes or renames,
+// and Mtime and Ctime of the directories in which a name came, went or was
+// replaced; a directory made without an Mtime gets it too. One without a Time
+// leaves all times as they are or as Attr says.
 type Op struct {
 	Kind    OpKind
 	Path    string
@@ -27,4 +32,5 @@ type Op struct {
 	Content Content
 	Attr    Attr
 	Off     int64 // of OpPatch
+	Time    int64 // when it was made, in nanoseconds since 1970; 0: not known, or of no concern
 }

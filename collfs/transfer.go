@@ -80,7 +80,7 @@ func (f *FS) Transfer(ctx context.Context, src *Collection, from string, dst *Co
 
 // takeAway is the part of a move that ends what was moved where it was.
 func takeAway(src *Collection, from string, n *node) part {
-	return part{c: src, changes: []change{{Op: Op{Kind: OpDelete, Path: from, Old: n.id}, node: n}}}
+	return part{c: src, changes: []change{{Op: Op{Kind: OpDelete, Path: from, Old: n.id, Time: src.now()}, node: n}}}
 }
 
 // handOverLocked makes the handles and Refs on n, which is in src, and on all
@@ -146,7 +146,7 @@ func (f *FS) transferWithRecords(ctx context.Context, c *Collection, from, to st
 		}
 		if o.Move {
 			changes = slices.DeleteFunc(changes, func(ch change) bool { return ch.Kind != OpDelete })
-			changes = append(changes, change{Op: Op{Kind: OpRename, Path: to, Src: from, Content: Content{ID: n.id}}})
+			changes = append(changes, change{Op: Op{Kind: OpRename, Path: to, Src: from, Content: Content{ID: n.id}, Time: c.now()}})
 		}
 		created = isNew
 		tx.Records = o.Records
@@ -193,18 +193,7 @@ func (f *FS) Extract(ctx context.Context, src *Collection, from string, owner UU
 		}
 		tx.Records = append(tx.Records, RecordOp{Kind: CreateCollection, UUID: id, Owner: owner, Name: name, Unique: o.Unique})
 		tree := NewTree()
-		var puts []change
-		switch {
-		case !n.isDir():
-			puts = spread(puts, n, n.name, false)
-		default:
-			if !sameAttr(n.attr, Attr{}) || o.Move {
-				puts = append(puts, change{Op: Op{Kind: OpAttr, Attr: n.attr}})
-			}
-			for k, m := range n.kids.view().all {
-				puts = spread(puts, m, k, o.Shallow)
-			}
-		}
+		puts := spreadAll(n, o.Shallow, o.Move, src.now())
 		for i := range puts {
 			if err := tree.Apply(puts[i].Op); err != nil {
 				return nil, err
@@ -294,9 +283,11 @@ func (c *Collection) receiveLocked(src *node, path string, o TransferOptions) (c
 		if err := mayReplace(src, old, o.Replace); err != nil {
 			return nil, false, pathError("transfer", path, err)
 		}
-		changes = append(changes, change{Op: Op{Kind: OpDelete, Path: path, Old: old.id}, node: old})
+		changes = append(changes, change{Op: Op{Kind: OpDelete, Path: path, Old: old.id, Time: c.now()}, node: old})
 	}
-	changes = spread(changes, src, path, o.Shallow)
+	first := len(changes)
+	changes = spread(changes, src, path, o.Shallow, c.now())
+	changes[first].Time = changes[first].Attr.Ctime
 	var holes int64
 	for i := range changes {
 		holes += holesIn(changes[i].Content.Segments)
@@ -325,16 +316,37 @@ func mayReplace(src, old *node, how Replace) error {
 }
 
 // spread appends the changes that make n, with all below it unless shallow, at
-// path of another tree.
-func spread(changes []change, n *node, path string, shallow bool) []change {
+// path of another tree. They have no time, but give theirs to what is made: so
+// the directories keep the Mtime they have.
+func spread(changes []change, n *node, path string, shallow bool, time int64) []change {
+	a := n.attr.changedAt(time)
 	if !n.isDir() {
-		return append(changes, change{Op: Op{Kind: OpPut, Path: path, Content: n.content(), Attr: n.attr}})
+		return append(changes, change{Op: Op{Kind: OpPut, Path: path, Content: n.content(), Attr: a}})
 	}
-	changes = append(changes, change{Op: Op{Kind: OpMkdir, Path: path, Attr: n.attr}})
+	changes = append(changes, change{Op: Op{Kind: OpMkdir, Path: path, Attr: a}})
 	if !shallow {
 		for name, k := range n.kids.view().all {
-			changes = spread(changes, k, joinPath(path, name), false)
+			changes = spread(changes, k, joinPath(path, name), false, time)
 		}
+	}
+	return changes
+}
+
+// spreadAll returns the changes that make all of a collection what n is: its root,
+// or a file in it.
+func spreadAll(n *node, shallow, move bool, time int64) (changes []change) {
+	if !n.isDir() {
+		return spread(nil, n, n.name, false, time)
+	}
+	a := n.attr
+	if n.up != nil { // a copy of a whole collection keeps both times of its root
+		a = a.changedAt(time)
+	}
+	if !sameAttr(n.attr, Attr{}) || move { // so that there is a change, whose record tells the revision
+		changes = append(changes, change{Op: Op{Kind: OpAttr, Attr: a}})
+	}
+	for name, k := range n.kids.view().all {
+		changes = spread(changes, k, name, shallow, time)
 	}
 	return changes
 }
@@ -604,6 +616,6 @@ func tookPlace(rec Record, saved Saved, base int64, ops []Op, blocks Blocks) boo
 	got, err := DecodeOps(saved.Changes[i], blocks)
 	return err == nil && slices.EqualFunc(got, ops, func(a, b Op) bool {
 		return a.Kind == b.Kind && a.Path == b.Path && a.Src == b.Src && a.Old == b.Old &&
-			a.Content.ID == b.Content.ID && a.Off == b.Off && sameAttr(a.Attr, b.Attr)
+			a.Content.ID == b.Content.ID && a.Off == b.Off && a.Time == b.Time && sameAttr(a.Attr, b.Attr)
 	})
 }

@@ -75,6 +75,7 @@ const (
 type Attr struct {
 	Mode  uint32            // the twelve mode bits; 0 means the default (0644, directories 0755), ModeNone none of them
 	Mtime int64             // nanoseconds since 1970; 0 means the record's modification time
+	Ctime int64             // when anything of it changed last, attributes too, in nanoseconds since 1970; 0 means Mtime. What makes a change sets it
 	Extra map[string]string // symlink target, xattrs, dead properties; never changed in place; keys: see the Extra… constants
 }
 

@@ -77,7 +77,7 @@ func (f *FS) projectInfo(ctx context.Context, p place) (Info, error) {
 	defer c.Release()
 	n, err := c.Stat("")
 	i.Attr = n.Attr
-	i.ModTime = modTime(n.Attr, i.ModTime)
+	i.ModTime = rootTime(n.Attr, i.ModTime)
 	return i, err
 }
 

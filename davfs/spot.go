@@ -119,7 +119,7 @@ func (p *place) info(r *collfs.Record, inside string, n collfs.NodeInfo) Info {
 		i.Entries = n.Entries
 	}
 	if inside == "" {
-		i.Name = p.base
+		i.Name, i.ModTime = p.base, rootTime(n.Attr, r.ModifiedAt)
 		if i.Birth.IsZero() {
 			i.Birth = wallTime(r.CreatedAt)
 		}
@@ -154,6 +154,16 @@ func modTime(attr collfs.Attr, record time.Time) time.Time {
 		return time.Unix(0, attr.Mtime)
 	}
 	return wallTime(record)
+}
+
+// rootTime is modTime for the root of a collection. A project lists collections
+// without their trees, by the time of the record: so the time that an entry gave
+// to the root, and nobody else, doesn't show.
+func rootTime(attr collfs.Attr, record time.Time) time.Time {
+	if attr.Mtime == attr.Ctime {
+		return wallTime(record)
+	}
+	return modTime(attr, record)
 }
 
 // wallTime drops what only this process knows of a time: two answers about the
