@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"keepdav/keepio"
@@ -76,6 +77,7 @@ type decoder struct {
 	data   []byte
 	err    error
 	first  bool            // data is of the first version
+	owner  *Posix          // the one read last: many files have the same
 	blocks []*keepio.Block // by ref - 1
 }
 
@@ -235,7 +237,8 @@ const (
 	hasExtra
 	lowBits  // to 1<<6: flags that are not of attributes
 	hasCtime = 1 << 7
-	highBits = 1 << 8 // more that are not of attributes
+	hasPosix = 1 << 8
+	highBits = 1 << 9 // more that are not of attributes
 )
 
 func attrFlags(a Attr) (f uint64) {
@@ -251,13 +254,16 @@ func attrFlags(a Attr) (f uint64) {
 	if a.Ctime != 0 {
 		f |= hasCtime
 	}
+	if posixOf(a.Posix) != (Posix{}) {
+		f |= hasPosix
+	}
 	return f
 }
 
 // flags reads flags: those that a has, with others of which known has the bits.
 func (d *decoder) flags(known uint64) uint64 {
 	f := d.uvarint()
-	known |= hasMode | hasMtime | hasExtra | hasCtime
+	known |= hasMode | hasMtime | hasExtra | hasCtime | hasPosix
 	if d.first {
 		known &= 1<<7 - 1
 	}
@@ -284,7 +290,68 @@ func appendAttr(buf []byte, a Attr) []byte {
 	if a.Ctime != 0 { // most often the same as Mtime
 		buf = binary.AppendVarint(buf, a.Ctime-a.Mtime)
 	}
+	if p := posixOf(a.Posix); p != (Posix{}) {
+		buf = appendPosix(buf, p, a.Mtime)
+	}
 	return buf
+}
+
+// Flags of a Posix.
+const (
+	hasOwner = 1 << iota
+	hasType
+	hasAtime
+	posixFlags = hasOwner | hasType | hasAtime
+)
+
+func appendPosix(buf []byte, p Posix, mtime int64) []byte {
+	at := len(buf)
+	buf = append(buf, 0)
+	if p.HasOwner {
+		buf[at] |= hasOwner
+		buf = binary.AppendUvarint(binary.AppendUvarint(buf, uint64(p.UID)), uint64(p.GID))
+	}
+	if p.Type != 0 || p.Rdev != 0 {
+		buf[at] |= hasType
+		buf = binary.AppendUvarint(binary.AppendUvarint(buf, uint64(p.Type)), uint64(p.Rdev))
+	}
+	if p.Atime != 0 {
+		buf[at] |= hasAtime
+		buf = binary.AppendVarint(buf, p.Atime-mtime)
+	}
+	return buf
+}
+
+func (d *decoder) uint32() uint32 {
+	v := d.uvarint()
+	if v > math.MaxUint32 {
+		d.fail("number %d of 32 bits", v)
+	}
+	return uint32(v)
+}
+
+func (d *decoder) posix(mtime int64) *Posix {
+	var p Posix
+	flags := d.byte()
+	if flags&^posixFlags != 0 {
+		d.fail("flags %x of an owner", flags)
+	}
+	if flags&hasOwner != 0 {
+		p.HasOwner, p.UID, p.GID = true, d.uint32(), d.uint32()
+	}
+	if flags&hasType != 0 {
+		p.Type, p.Rdev = d.uint32(), d.uint32()
+	}
+	if flags&hasAtime != 0 {
+		p.Atime = mtime + d.varint()
+	}
+	if d.err != nil || p == (Posix{}) {
+		return nil
+	}
+	if d.owner == nil || *d.owner != p {
+		d.owner = &p
+	}
+	return d.owner
 }
 
 func (d *decoder) attr(flags uint64) (a Attr) {
@@ -308,6 +375,9 @@ func (d *decoder) attr(flags uint64) (a Attr) {
 	}
 	if flags&hasCtime != 0 {
 		a.Ctime = a.Mtime + d.varint()
+	}
+	if flags&hasPosix != 0 {
+		a.Posix = d.posix(a.Mtime)
 	}
 	return a
 }

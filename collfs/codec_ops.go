@@ -7,7 +7,8 @@ import (
 )
 
 // opsVersion is the first byte of a stored change set. Version 1, which is read
-// too, knows no times but Mtime.
+// too, knows
+// neither times but Mtime nor a Posix.
 const opsVersion = 2
 
 // AppendOps appends the stored form of a change set to buf.

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"runtime"
 	"testing"
+	"unsafe"
 
 	"keepdav/keepio"
 )
@@ -111,6 +112,8 @@ func TestCheckpointKeepsTheTree(t *testing.T) {
 	for _, tree := range []*Tree{NewTree(), bigTree(1, 3), bigTree(1, 5000), bigTree(20, 30)} {
 		r := rand.New(rand.NewPCG(1, 2))
 		_ = tree.Apply(Op{Kind: OpMkdir, Path: "empty", Attr: Attr{Mode: 0o700, Extra: map[string]string{"dav:{x}y": "z", "xattr:a": "\x00"}}})
+		_ = tree.Apply(Op{Kind: OpPut, Path: "fifo", Content: Content{ID: EmptyID}, Attr: Attr{Mtime: 7, Ctime: 9, Posix: &Posix{HasOwner: true, UID: 1000, GID: 1 << 31, Type: 0o10000, Atime: 8}}})
+		_ = tree.Apply(Op{Kind: OpPut, Path: "device", Content: Content{ID: EmptyID}, Attr: Attr{Posix: &Posix{Type: 0o20000, Rdev: 1<<32 - 1}}, Time: 9})
 		_ = tree.Apply(Op{Kind: OpPut, Path: "empty/ünï\xff", Content: Content{ID: EmptyID}})
 		_ = tree.Apply(Op{Kind: OpPut, Path: "hole", Content: Content{ID: ContentID{9}, Size: 1<<32 - 1 + 7, Segments: []keepio.Segment{
 			{Len: 1<<32 - 1}, {Block: keepio.NewStoredBlock([16]byte{byte(r.Int())}, 9), Off: 2, Len: 7}}}})
@@ -176,5 +179,12 @@ func BenchmarkEncodeMillion(b *testing.B) {
 	t := bigTree(10000, 100)
 	for b.Loop() {
 		AppendTree(nil, t)
+	}
+}
+
+// Every file of a collection that is open costs a node.
+func TestNodesAreSmall(t *testing.T) {
+	if size := unsafe.Sizeof(node{}); size > 128 {
+		t.Errorf("a node has %d bytes; want at most 128", size)
 	}
 }

@@ -13,7 +13,8 @@ import (
 // byte order; and the CRC-32C of all that. Breadth first, so that a decoder
 // needs no stack.
 //
-// A checkpoint of the first version is read, too: it knows no times but Mtime.
+// A checkpoint of the first version is read, too: it knows neither times
+// but Mtime nor a Posix.
 const (
 	treeMagic      = "KDtree2\n"
 	firstTreeMagic = "KDtree1\n"

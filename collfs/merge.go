@@ -246,12 +246,34 @@ func mergeAttr(was, ours, theirs Attr) Attr {
 	if ours.Mtime != was.Mtime {
 		a.Mtime = ours.Mtime
 	}
+	a.Posix = mergePosix(was.Posix, ours.Posix, theirs.Posix)
 	a.Extra = mergeExtra(was.Extra, ours.Extra, theirs.Extra)
 	return a
 }
 
 func sameAttr(a, b Attr) bool {
-	return a.Mode == b.Mode && a.Mtime == b.Mtime && maps.Equal(a.Extra, b.Extra)
+	return a.Mode == b.Mode && a.Mtime == b.Mtime && samePosix(a.Posix, b.Posix) && maps.Equal(a.Extra, b.Extra)
+}
+
+// mergePosix is mergeAttr for the owner, the kind of file and the time of access.
+func mergePosix(was, ours, theirs *Posix) *Posix {
+	if samePosix(was, ours) {
+		return theirs
+	}
+	w, o, p := posixOf(was), posixOf(ours), posixOf(theirs)
+	if o.HasOwner != w.HasOwner || o.UID != w.UID || o.GID != w.GID {
+		p.HasOwner, p.UID, p.GID = o.HasOwner, o.UID, o.GID
+	}
+	if o.Type != w.Type || o.Rdev != w.Rdev {
+		p.Type, p.Rdev = o.Type, o.Rdev
+	}
+	if o.Atime != w.Atime {
+		p.Atime = o.Atime
+	}
+	if p == (Posix{}) {
+		return nil
+	}
+	return &p
 }
 
 func (m *merger) mkdir(ch change) {

@@ -213,6 +213,24 @@ func TestMergedAttributesKeepWhatEachSideSet(t *testing.T) {
 	}
 }
 
+func TestMergedPosixAttributesKeepWhatEachSideSet(t *testing.T) {
+	for _, tt := range []struct{ was, ours, theirs, want *Posix }{
+		{nil, nil, &Posix{Type: 1}, &Posix{Type: 1}},
+		{nil, &Posix{}, &Posix{Type: 1}, &Posix{Type: 1}},
+		{nil, &Posix{Atime: 5}, nil, &Posix{Atime: 5}},
+		{&Posix{Atime: 5}, nil, &Posix{Atime: 5}, nil},
+		{&Posix{HasOwner: true, UID: 1}, &Posix{HasOwner: true, UID: 2}, &Posix{HasOwner: true, UID: 1, Atime: 6}, &Posix{HasOwner: true, UID: 2, Atime: 6}},
+		{&Posix{HasOwner: true, UID: 1}, nil, &Posix{HasOwner: true, UID: 1, Type: 7, Rdev: 8}, &Posix{Type: 7, Rdev: 8}},
+		{&Posix{Atime: 1}, &Posix{Atime: 2}, &Posix{Atime: 3}, &Posix{Atime: 2}},
+		{&Posix{Type: 1}, &Posix{Type: 2, Rdev: 2}, &Posix{Type: 3, Rdev: 3}, &Posix{Type: 2, Rdev: 2}},
+	} {
+		got := mergeAttr(Attr{Posix: tt.was}, Attr{Posix: tt.ours}, Attr{Posix: tt.theirs})
+		if !sameAttr(got, Attr{Posix: tt.want}) || (got.Posix == nil) != (tt.want == nil) {
+			t.Errorf("mergeAttr of %+v, %+v, %+v = %+v; want %+v", tt.was, tt.ours, tt.theirs, got.Posix, tt.want)
+		}
+	}
+}
+
 func TestConflictNamesFit(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	free := func(string) bool { return false }

@@ -64,9 +64,9 @@ func (t *Tree) Dirs() int64 { return t.dirs }
 func (t *Tree) Bytes() int64 { return t.bytes }
 
 // MemSize estimates the bytes of heap that t occupies: a node and its entry
-// (144), its name, 16 a segment, 200 for what else a directory has, and indexes.
+// (152), its name, 16 a segment, 200 for what else a directory has, and indexes.
 func (t *Tree) MemSize() int64 {
-	return 1024 + 148*(t.files+t.dirs) + t.names + 16*t.segs + 200*t.dirs + t.indexed.Load()
+	return 1024 + 156*(t.files+t.dirs) + t.names + 16*t.segs + 200*t.dirs + t.indexed.Load()
 }
 
 func (n *node) isDir() bool { return n.kids != nil }

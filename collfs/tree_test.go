@@ -256,7 +256,7 @@ func TestHolesPrintAsZeros(t *testing.T) {
 
 func FuzzDecodeTree(f *testing.F) {
 	timed := bigTree(1, 2)
-	for i, op := range []Op{opOf("put d"), opOf("put d/f=1"), opOf("mv d e"), {Kind: OpAttr, Attr: Attr{Mtime: 5, Ctime: 7}}} {
+	for i, op := range []Op{{Kind: OpPut, Path: "fifo", Attr: Attr{Posix: &Posix{HasOwner: true, UID: 1, GID: 2, Type: 0o10000, Rdev: 3, Atime: 4}}}, opOf("put d"), opOf("put d/f=1"), opOf("mv d e"), {Kind: OpAttr, Attr: Attr{Mtime: 5, Ctime: 7}}} {
 		op.Time = int64(1700000000000000000 + i)
 		_ = timed.Apply(op)
 	}
@@ -285,6 +285,7 @@ func FuzzDecodeOps(f *testing.F) {
 	f.Add(AppendOps(nil, nil))
 	f.Add(AppendOps(nil, []Op{opOf("put a"), opOf("put a/b=1"), opOf("mv a c"), opOf("rm c"), {Kind: OpPut, Path: "h", Content: Content{ID: ContentID{1}, Size: 9, Segments: []keepio.Segment{{Len: 9}}}, Attr: Attr{Mode: 1, Mtime: 2, Extra: map[string]string{"a": "b"}}}}))
 	f.Add(AppendOps(nil, []Op{{Kind: OpMkdir, Path: "d", Attr: Attr{Mtime: 3, Ctime: 4}}, {Kind: OpMkdir, Path: "e", Time: 1700000000000000000}}))
+	f.Add(AppendOps(nil, []Op{{Kind: OpAttr, Attr: Attr{Posix: &Posix{HasOwner: true, UID: 1, GID: 2, Type: 0o10000, Rdev: 3, Atime: 4}}}}))
 	f.Add(AppendOps(nil, []Op{{Kind: OpAttr, Attr: Attr{Mtime: math.MinInt64}, Time: math.MaxInt64}}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		ops, err := DecodeOps(data, newFakeBlocks())

@@ -76,11 +76,36 @@ type Attr struct {
 	Mode  uint32            // the twelve mode bits; 0 means the default (0644, directories 0755), ModeNone none of them
 	Mtime int64             // nanoseconds since 1970; 0 means the record's modification time
 	Ctime int64             // when anything of it changed last, attributes too, in nanoseconds since 1970; 0 means Mtime. What makes a change sets it
+	Posix *Posix            // what only a POSIX mount sets; nil: nothing. What it points to never changes
 	Extra map[string]string // symlink target, xattrs, dead properties; never changed in place; keys: see the Extra… constants
 }
 
 // ModeNone is the Mode of what has none of the mode bits.
 const ModeNone = 1 << 12
+
+// Posix is what only a POSIX file system knows of a file or a directory. A manifest
+// says nothing of it: a special file is an empty file there.
+type Posix struct {
+	HasOwner bool // else UID and GID are 0 and mean nothing
+	UID, GID uint32
+	Type     uint32 // S_IFIFO, S_IFSOCK, S_IFCHR or S_IFBLK; 0: a regular file, a directory or a symlink
+	Rdev     uint32 // of a device
+	Atime    int64  // nanoseconds since 1970; 0 means Mtime
+}
+
+// samePosix reports whether two say the same; nil is one that says nothing.
+func samePosix(a, b *Posix) bool { return posixOf(a) == posixOf(b) }
+
+func posixOf(p *Posix) Posix {
+	if p == nil {
+		return Posix{}
+	}
+	out := *p
+	if !out.HasOwner {
+		out.UID, out.GID = 0, 0
+	}
+	return out
+}
 
 // Prefixes and names of the keys of Attr.Extra.
 const (
