@@ -16,8 +16,8 @@ type TransferOptions struct {
 	Unique  bool       // a new collection whose name is taken gets another name
 	Records []RecordOp // done first, in the same transaction
 
-	// Empty, of Extract, is a collection that goes to the trash before, if it has
-	// nothing in it; else the error is ErrNotEmpty. See TrashEmpty.
+	// Empty, of Extract, is a collection that goes to the trash before all, if it
+	// has nothing in it; else the error is ErrNotEmpty. See TrashEmpty.
 	Empty *Collection
 
 	absorb bool // what was copied goes with the record that it was all of
@@ -183,7 +183,7 @@ func (f *FS) Extract(ctx context.Context, src *Collection, from string, owner UU
 		if err != nil {
 			return nil, err
 		}
-		tx.Records = slices.Clone(o.Records)
+		tx.Records = nil
 		if o.Empty != nil {
 			op, err := o.Empty.trashEmptyLocked()
 			if err != nil {
@@ -191,6 +191,7 @@ func (f *FS) Extract(ctx context.Context, src *Collection, from string, owner UU
 			}
 			tx.Records = append(tx.Records, op)
 		}
+		tx.Records = append(tx.Records, o.Records...)
 		tx.Records = append(tx.Records, RecordOp{Kind: CreateCollection, UUID: id, Owner: owner, Name: name, Unique: o.Unique})
 		tree := NewTree()
 		puts := spreadAll(n, o.Shallow, o.Move, src.now())
