@@ -82,6 +82,12 @@ type CopyOptions struct {
 	Shallow   bool  // COPY of a directory without its members
 	Check     Check // on the target
 	CheckSrc  Check // on the source, for MOVE
+
+	// POSIX: a MOVE replaces what rename(2) replaces, a file by a file, and an empty
+	// directory, collection or project by one of these; else it is collfs.ErrIsDir,
+	// ErrNotDir or ErrNotEmpty. A move of a thing to itself does nothing. Names are
+	// compared byte by byte unless the client folds case.
+	POSIX bool
 }
 
 // An AttrChange changes attributes. Nil fields are left alone.

@@ -41,6 +41,7 @@ type rig struct {
 	mem     *memcatalog.Catalog // or
 	sql     *sqlite.Store
 	spool   *keepio.Spool
+	store   *memstore.Store // under the spool, in memory
 	files   *collfs.FS
 	side    davfs.SideStore
 	site    *davfs.Site
@@ -75,8 +76,9 @@ func (r *rig) useMemory() {
 	r.admin = collfs.User{UUID: home, Name: "admin", FullName: "admin", Admin: true, Active: true}
 	var last atomic.Uint64
 	var err error
+	r.store = new(memstore.Store)
 	r.spool, err = keepio.OpenSpool(keepio.SpoolConfig{
-		Dir: r.t.TempDir(), Store: new(memstore.Store), NoSync: true,
+		Dir: r.t.TempDir(), Store: r.store, NoSync: true,
 		NextID: func() (keepio.BlockID, error) { return keepio.BlockID(last.Add(1)), nil },
 	})
 	r.must(err)

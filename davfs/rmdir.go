@@ -31,16 +31,26 @@ func (f *FS) rmdir(ctx context.Context, p place) error {
 	case !p.isRecord():
 		return collfs.ErrReadOnly
 	}
+	return f.rmdirRecord(ctx, p)
+}
+
+func (f *FS) rmdirRecord(ctx context.Context, p place) error {
 	if err := p.mayTake(); err != nil {
 		return err
 	}
-	var err error
-	if p.kind == atProject {
-		err = f.rmdirProject(ctx, p)
-	} else {
-		err = f.rmdirCollection(ctx, p)
+	unlock := f.site.lockFolders(p.project, p.uuid)
+	defer unlock()
+	if err := f.stillThere(ctx, &p); err != nil {
+		return err
 	}
+	c, ops, err := f.emptied(ctx, p)
 	if err != nil {
+		return err
+	}
+	if c != nil {
+		defer c.Release()
+	}
+	if err := f.commitEmptied(ctx, c, ops, p.project, p.uuid); err != nil {
 		return err
 	}
 	return f.site.dropSide(ctx, p.project, p.base, false)
@@ -96,50 +106,40 @@ func (f *FS) showsNoSide(ctx context.Context, key collfs.UUID, dir string) error
 	return err
 }
 
-func (f *FS) rmdirCollection(ctx context.Context, p place) error {
-	unlock := f.site.lockFolders(p.project)
-	defer unlock()
-	if err := f.stillThere(ctx, &p); err != nil {
-		return err
+// emptied returns what puts the record p in the trash as long as nothing is in it:
+// c, if not nil, must go as TrashEmpty says, then come ops. A project may still
+// have a collection of loose files, without any. The caller has locked p.project,
+// and p itself if it is a project, and must release c.
+func (f *FS) emptied(ctx context.Context, p place) (c *collfs.Collection, ops []collfs.RecordOp, err error) {
+	if err := p.mayTake(); err != nil {
+		return nil, nil, err
 	}
 	if err := f.showsNoSide(ctx, p.uuid, ""); err != nil {
-		return err
+		return nil, nil, err
 	}
-	c, err := f.open(ctx, &p)
-	if err != nil {
-		return err
-	}
-	defer c.Release()
-	defer f.site.forget(p.project)
-	return f.site.conf.Files.TrashEmpty(ctx, c, nil)
-}
-
-// rmdirProject removes a project in which nothing is seen: it may still have a
-// collection of loose files, without any.
-func (f *FS) rmdirProject(ctx context.Context, p place) error {
-	unlock := f.site.lockFolders(p.project, p.uuid)
-	defer unlock()
-	if err := f.stillThere(ctx, &p); err != nil {
-		return err
-	}
-	if err := f.showsNoSide(ctx, p.uuid, ""); err != nil {
-		return err
+	if p.kind == atCollection {
+		c, err = f.open(ctx, &p)
+		return c, nil, err
 	}
 	loose, err := f.emptyBut(ctx, p.uuid)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	trash := collfs.RecordOp{Kind: collfs.Trash, UUID: p.uuid, Still: true}
-	if loose == "" {
-		return f.commitRecords(ctx, collfs.Tx{Records: []collfs.RecordOp{trash}}, p.project, p.uuid)
+	ops = []collfs.RecordOp{{Kind: collfs.Trash, UUID: p.uuid, Still: true}}
+	if loose != "" {
+		c, err = f.site.conf.Files.Open(ctx, loose)
 	}
-	c, err := f.site.conf.Files.Open(ctx, loose)
-	if err != nil {
-		return err
+	return c, ops, err
+}
+
+// commitEmptied is commitRecords for ops that come after what emptied has returned.
+func (f *FS) commitEmptied(ctx context.Context, c *collfs.Collection, ops []collfs.RecordOp, projects ...collfs.UUID) error {
+	if c == nil {
+		return f.commitRecords(ctx, collfs.Tx{Records: ops}, projects...)
 	}
-	defer c.Release()
-	defer f.site.forget(p.project, p.uuid)
-	return f.site.conf.Files.TrashEmpty(ctx, c, nil, trash)
+	err := f.site.conf.Files.TrashEmpty(ctx, c, nil, ops...)
+	f.site.forget(projects...)
+	return err
 }
 
 // emptyBut returns the collection of a project's loose files, "" if there is none,

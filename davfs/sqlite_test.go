@@ -67,6 +67,11 @@ func TestOnSQLite(t *testing.T) {
 		"RmdirNeedsTheRightToTakeAway":                    TestRmdirNeedsTheRightToTakeAway,
 		"RmdirDoesNotCountWhatTheClientDoesNotSee":        TestRmdirDoesNotCountWhatTheClientDoesNotSee,
 		"RmdirTakesNothingThatIsJustPutThere":             TestRmdirTakesNothingThatIsJustPutThere,
+		"RenameReplacesWhatPOSIXReplaces":                 TestRenameReplacesWhatPOSIXReplaces,
+		"RenameToItselfDoesNothing":                       TestRenameToItselfDoesNothing,
+		"RenameBesideTheOtherFormOfAName":                 TestRenameBesideTheOtherFormOfAName,
+		"OpenFilesFollowRenames":                          TestOpenFilesFollowRenames,
+		"OpenFilesOutliveWhatReplacesThem":                TestOpenFilesOutliveWhatReplacesThem,
 	} {
 		t.Run(name, test)
 	}

@@ -13,12 +13,16 @@ import (
 
 // Copy implements FileSystem.
 func (f *FS) Copy(ctx context.Context, src, dst string, o CopyOptions) (bool, error) {
+	o.POSIX = false
 	return f.transferNames(ctx, src, dst, &transfer{CopyOptions: o, op: "copy"})
 }
 
 // Move implements FileSystem.
 func (f *FS) Move(ctx context.Context, src, dst string, o CopyOptions) (bool, error) {
 	o.Shallow = false
+	if o.POSIX {
+		ctx = exactly(ctx)
+	}
 	return f.transferNames(ctx, src, dst, &transfer{CopyOptions: o, op: "move", move: true})
 }
 
@@ -30,6 +34,19 @@ type transfer struct {
 	from place
 	to   place       // what may be replaced, or the free name
 	made collfs.UUID // the project that a copy of projects makes: it is not copied itself
+
+	empty *collfs.Collection // goes to the trash if it has nothing in it, before all else
+}
+
+// replace says what the move or copy may replace in a collection.
+func (t *transfer) replace() collfs.Replace {
+	switch {
+	case !t.Overwrite:
+		return collfs.ReplaceNothing
+	case t.POSIX:
+		return collfs.ReplacePOSIX
+	}
+	return collfs.ReplaceAny
 }
 
 // onSource marks errors that are about the source of a transfer.
@@ -46,9 +63,13 @@ func (f *FS) transferNames(ctx context.Context, src, dst string, t *transfer) (c
 	}
 	switch {
 	case src == dst, below(dst, src), below(src, dst):
-		err = collfs.ErrIntoItself
-		if _, serr := f.stat(ctx, t.from); serr != nil {
+		i, serr := f.stat(ctx, t.from)
+		if serr != nil {
 			return false, pathError(t.op, src, serr)
+		}
+		err = collfs.ErrIntoItself
+		if t.POSIX && !below(dst, src) {
+			err = t.ontoItself(src == dst, i.Dir)
 		}
 	default:
 		t.respell()
@@ -58,6 +79,20 @@ func (f *FS) transferNames(ctx context.Context, src, dst string, t *transfer) (c
 		return false, pathError(t.op, src, s.error)
 	}
 	return created, pathError(t.op, dst, err)
+}
+
+// ontoItself is what rename(2) says of a move to the thing itself, or else to a
+// directory that it lies in.
+func (t *transfer) ontoItself(same, dir bool) error {
+	switch {
+	case !t.Overwrite:
+		return fs.ErrExist
+	case same:
+		return nil
+	case dir:
+		return collfs.ErrNotEmpty
+	}
+	return collfs.ErrIsDir
 }
 
 // respell makes a move of a record to another spelling of its name, by which it
@@ -129,6 +164,9 @@ func (f *FS) transferPath(ctx context.Context, t *transfer, s *spot) (created bo
 	case over && to.shown():
 		if !t.Overwrite {
 			return false, fs.ErrExist
+		}
+		if t.POSIX {
+			return false, collfs.ErrIsDir
 		}
 		if err := to.mayTake(); err != nil {
 			return false, err
@@ -207,13 +245,12 @@ func (f *FS) linkOver(ctx context.Context, t *transfer, s, d *spot) (created boo
 
 // link moves or copies what is at s to d and changes records, in one transaction.
 func (f *FS) link(ctx context.Context, t *transfer, s, d *spot, check Check, records []collfs.RecordOp) (created bool, err error) {
-	o := collfs.CopyOptions{Shallow: t.Shallow, Check: d.check(check), CheckSrc: s.check(t.CheckSrc)}
-	if t.Overwrite {
-		o.Replace = collfs.ReplaceAny
-	}
+	o := collfs.CopyOptions{Replace: t.replace(), Shallow: t.Shallow, Check: d.check(check), CheckSrc: s.check(t.CheckSrc)}
 	switch {
 	case s.c != d.c: // s may be an old state of the same collection
 		return f.cross(ctx, t, s, d, o, records)
+	case s.path == d.path && t.POSIX:
+		return false, t.ontoItself(true, s.node.Dir)
 	case s.path == "" || s.path == d.path:
 		return false, collfs.ErrIntoItself
 	case records != nil:
@@ -263,10 +300,16 @@ func (f *FS) transferRecord(ctx context.Context, t *transfer) (created bool, err
 	if err := to.mayMake(); err != nil {
 		return false, err
 	}
+	if t.POSIX && t.from.kind == to.kind && t.from.uuid == to.uuid && t.from.path == to.path {
+		return false, t.ontoItself(true, true)
+	}
 	if err := f.apart(ctx, t); err != nil {
 		return false, err
 	}
 	locked := []collfs.UUID{to.project}
+	if t.POSIX && to.kind == atProject {
+		locked = append(locked, to.uuid) // nothing may come into it
+	}
 	if t.move {
 		locked = append(locked, t.from.project) // a copy may take long, and takes nothing from there
 	}
@@ -290,7 +333,10 @@ func (f *FS) transferRecord(ctx context.Context, t *transfer) (created bool, err
 	if loose != nil {
 		defer loose.close()
 	}
-	replaced := len(ops) > 0 || loose != nil
+	if t.empty != nil {
+		defer t.empty.Release()
+	}
+	replaced := len(ops) > 0 || loose != nil || t.empty != nil
 	if t.from.isRecord() {
 		if err := f.checkRecord(ctx, t.from, t.CheckSrc); err != nil {
 			return false, err
@@ -299,7 +345,7 @@ func (f *FS) transferRecord(ctx context.Context, t *transfer) (created bool, err
 	switch {
 	case t.move && t.from.isRecord():
 		ops = append(ops, collfs.RecordOp{Kind: collfs.Move, UUID: t.from.uuid, Owner: to.project, Name: to.base})
-		err = f.commitRecords(ctx, collfs.Tx{Records: ops}, t.from.project, to.project)
+		err = f.commitEmptied(ctx, t.empty, ops, t.from.project, to.project)
 	case t.from.kind == atProject:
 		err = f.copyProject(ctx, t, ops)
 	default:
@@ -309,13 +355,17 @@ func (f *FS) transferRecord(ctx context.Context, t *transfer) (created bool, err
 		return false, err
 	}
 	if loose != nil { // hidden by the record now
-		err := loose.c.RemoveAll(loose.path, func(n collfs.NodeInfo, _ bool) error {
+		remove := loose.c.RemoveAll
+		if t.POSIX {
+			remove = loose.c.Remove
+		}
+		err := remove(loose.path, func(n collfs.NodeInfo, _ bool) error {
 			if n.Dir != loose.node.Dir || n.ID != loose.node.ID {
 				return fs.ErrNotExist // another one by now: it stays, hidden
 			}
 			return nil
 		})
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, collfs.ErrNotEmpty) {
 			return false, err
 		}
 		if err := loose.c.Commit(ctx, true); err != nil {
@@ -335,6 +385,9 @@ func (f *FS) apart(ctx context.Context, t *transfer) error {
 	var err error
 	if t.to.isRecord() {
 		inside, err = f.liesIn(ctx, t.from.uuid, t.to.uuid)
+		if err == nil && inside && t.POSIX {
+			return t.ontoItself(false, true)
+		}
 	}
 	if err == nil && !inside && t.from.kind == atProject {
 		inside, err = f.liesIn(ctx, t.to.project, t.from.uuid)
@@ -378,6 +431,22 @@ func (f *FS) clearTarget(ctx context.Context, t *transfer) (ops []collfs.RecordO
 		} else {
 			s.close()
 		}
+		switch {
+		case !exists || !t.Overwrite || !t.POSIX: // no matter, or told below
+		case !i.Dir:
+			return nil, loose, collfs.ErrNotDir
+		case i.Entries > 0:
+			return nil, loose, collfs.ErrNotEmpty
+		}
+	case t.to.isRecord() && t.POSIX:
+		if err := f.checkRecord(ctx, t.to, t.Check); err != nil {
+			return nil, nil, err
+		}
+		if !t.Overwrite {
+			return nil, nil, fs.ErrExist
+		}
+		t.empty, ops, err = f.emptied(ctx, t.to)
+		return ops, nil, err
 	case t.to.isRecord():
 		if i, err = f.stat(ctx, t.to); err != nil {
 			return nil, nil, err
@@ -424,7 +493,7 @@ func (f *FS) extract(ctx context.Context, s *spot, t *transfer, ops []collfs.Rec
 		return f.extractShallow(ctx, s, t, ops)
 	}
 	rec, err := f.site.conf.Files.Extract(ctx, s.c, s.path, t.to.project, t.to.base, collfs.TransferOptions{
-		CopyOptions: collfs.CopyOptions{CheckSrc: s.check(t.CheckSrc)}, Move: t.move, Records: ops,
+		CopyOptions: collfs.CopyOptions{CheckSrc: s.check(t.CheckSrc)}, Move: t.move, Records: ops, Empty: t.empty,
 	})
 	if err != nil || s.path != "" || len(s.rec.Properties) == 0 && s.rec.Description == "" {
 		return rec.UUID, err
