@@ -39,7 +39,7 @@ type none struct{}
 
 // serveControl answers the administration commands of others.
 func serveControl(s *store, log zerolog.Logger) (*control.Server, error) {
-	return control.Serve(s.Dir, func(name string) control.Operation {
+	return control.Serve(s.Dir, control.Handlers{Operation: func(name string) control.Operation {
 		run, ok := operations[name]
 		if !ok {
 			return nil
@@ -47,7 +47,7 @@ func serveControl(s *store, log zerolog.Logger) (*control.Server, error) {
 		return func(ctx context.Context, args json.RawMessage, tell func(control.Progress)) (any, error) {
 			return run(ctx, s, args, tell)
 		}
-	}, log)
+	}}, log)
 }
 
 // call runs the operation called name on the store of c: in the server that has

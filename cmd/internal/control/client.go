@@ -39,7 +39,7 @@ func Call(ctx context.Context, dir, name string, args json.RawMessage, tell func
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1000)) // part of a message is better than none
-		return nil, fmt.Errorf("%s", bytes.TrimSpace(text))
+		return nil, refusal(text)
 	}
 	lines := json.NewDecoder(bufio.NewReader(resp.Body))
 	for {
@@ -65,3 +65,6 @@ func Call(ctx context.Context, dir, name string, args json.RawMessage, tell func
 		}
 	}
 }
+
+// refusal is the text of an answer that is no success.
+func refusal(text []byte) error { return errors.New(string(bytes.TrimSpace(text))) }

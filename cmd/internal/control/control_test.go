@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,12 +26,12 @@ type named struct {
 func serve(t *testing.T, run Operation) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	s, err := Serve(dir, func(name string) Operation {
+	s, err := Serve(dir, Handlers{Operation: func(name string) Operation {
 		if name == "nothing" {
 			return nil
 		}
 		return run
-	}, zerolog.Nop())
+	}}, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,5 +103,96 @@ func TestNobodyAnswersWithoutAServer(t *testing.T) {
 	}
 	if _, err := Call(t.Context(), dir, "x", nil, nil); !errors.Is(err, ErrNoServer) {
 		t.Errorf("with what a crash left of a socket: %v; want ErrNoServer", err)
+	}
+}
+
+// talkTo starts a server that has a conversation and dials it.
+func talkTo(t *testing.T, talk Talk) (*Server, *Stream) {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := Serve(dir, Handlers{
+		Operation: func(string) Operation { return nil },
+		Talk:      func(string) Talk { return talk },
+	}, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Stop(context.Background()) })
+	c, err := Dial(t.Context(), dir, "talk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return s, c
+}
+
+func TestDescriptorsGoThroughTheSocket(t *testing.T) {
+	_, c := talkTo(t, func(_ context.Context, s *Stream) error {
+		var n named
+		f, err := s.ReceiveFile(&n)
+		if err != nil {
+			return s.Send(named{Name: err.Error()})
+		}
+		defer f.Close()
+		_, err = f.WriteString("for " + n.Name)
+		return s.Send(named{Name: "written"})
+	})
+	f, err := os.Create(filepath.Join(t.TempDir(), "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := c.SendFile(named{Name: latin1}, f); err != nil {
+		t.Fatal(err)
+	}
+	var n named
+	if err := c.Receive(&n); err != nil || n.Name != "written" {
+		t.Fatalf("the answer is %q, %v", n.Name, err)
+	}
+	if got, err := os.ReadFile(f.Name()); err != nil || string(got) != "for "+latin1 {
+		t.Errorf("the file has %q, %v", got, err)
+	}
+}
+
+func TestConversationEndsWhenTheServerStops(t *testing.T) {
+	s, c := talkTo(t, func(ctx context.Context, s *Stream) error {
+		<-ctx.Done()
+		return s.Send(named{Name: "bye"})
+	})
+	s.Stop(context.Background())
+	var n named
+	if err := c.Receive(&n); err != nil || n.Name != "bye" {
+		t.Errorf("the last word is %q, %v; want bye", n.Name, err)
+	}
+	if err := c.Receive(&n); !errors.Is(err, io.EOF) {
+		t.Errorf("after the end: %v; want EOF", err)
+	}
+}
+
+func TestServerNoticesThatTheClientIsGone(t *testing.T) {
+	gone := make(chan error, 1)
+	_, c := talkTo(t, func(_ context.Context, s *Stream) error {
+		var n named
+		gone <- s.Receive(&n)
+		return nil
+	})
+	c.Close()
+	if err := <-gone; !errors.Is(err, io.EOF) {
+		t.Errorf("Receive = %v; want EOF", err)
+	}
+}
+
+func TestMessageWithoutADescriptorIsToldApart(t *testing.T) {
+	_, c := talkTo(t, func(_ context.Context, s *Stream) error {
+		var n named
+		_, err := s.ReceiveFile(&n)
+		return s.Send(named{Name: err.Error()})
+	})
+	if err := c.Send(named{}); err != nil {
+		t.Fatal(err)
+	}
+	var n named
+	if err := c.Receive(&n); err != nil || !strings.Contains(n.Name, "descriptor is expected") {
+		t.Errorf("the answer is %q, %v", n.Name, err)
 	}
 }

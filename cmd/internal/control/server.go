@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -23,17 +24,28 @@ type Operation func(ctx context.Context, args json.RawMessage, tell func(Progres
 
 const maxArguments = 1 << 20
 
+// Handlers say what a server does for its clients. Both return nil for a name
+// that they don't know.
+type Handlers struct {
+	Operation func(name string) Operation
+	Talk      func(name string) Talk // may be nil
+}
+
 // A Server answers calls on the control socket of a store.
 type Server struct {
-	http *http.Server
-	done chan struct{}
-	path string
+	handlers Handlers
+	log      zerolog.Logger
+	http     *http.Server
+	path     string
+	done     chan struct{}   // closed when nobody is listened to any more
+	ctx      context.Context // of the conversations; ends when the server is to stop
+	leave    context.CancelFunc
+	talks    sync.WaitGroup
 }
 
 // Serve listens on the control socket of the store in dir, which this process has
-// to have open. find returns the operation that a call names, nil if there is none.
-// Stop ends it.
-func Serve(dir string, find func(name string) Operation, log zerolog.Logger) (*Server, error) {
+// to have open. Stop ends it.
+func Serve(dir string, handlers Handlers, log zerolog.Logger) (*Server, error) {
 	path := socketPath(dir)
 	// Whoever holds the lock of the store is the only one who may listen, so
 	// what is there was left behind by a crash.
@@ -44,9 +56,10 @@ func Serve(dir string, find func(name string) Operation, log zerolog.Logger) (*S
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	s := &Server{path: path, done: make(chan struct{})}
+	s := &Server{handlers: handlers, log: log, path: path, done: make(chan struct{})}
+	s.ctx, s.leave = context.WithCancel(context.Background())
 	s.http = &http.Server{
-		Handler:           handler(find, log),
+		Handler:           s.handler(),
 		ReadHeaderTimeout: 10 * time.Second,
 	}
 	go func() {
@@ -56,19 +69,31 @@ func Serve(dir string, find func(name string) Operation, log zerolog.Logger) (*S
 	return s, nil
 }
 
-// Stop waits for calls under way until ctx ends.
+// Leave asks all conversations to end, and takes no new ones. It does not wait.
+func (s *Server) Leave() { s.leave() }
+
+// Stop waits for calls under way until ctx ends, and for the end of all conversations.
 func (s *Server) Stop(ctx context.Context) {
+	s.leave()
 	if err := s.http.Shutdown(ctx); err != nil {
 		s.http.Close()
 	}
 	<-s.done
+	s.talks.Wait()
 	os.Remove(s.path)
 }
 
-func handler(find func(name string) Operation, log zerolog.Logger) http.Handler {
+func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/{name}", func(w http.ResponseWriter, r *http.Request) {
-		run := find(r.PathValue("name"))
+		name := r.PathValue("name")
+		if r.Header.Get("Upgrade") == talkProtocol && s.handlers.Talk != nil {
+			if talk := s.handlers.Talk(name); talk != nil {
+				s.talk(w, name, talk)
+				return
+			}
+		}
+		run := s.handlers.Operation(name)
 		if run == nil {
 			http.Error(w, "the program that has the store open does not know this command: is it of another version?", http.StatusNotFound)
 			return
@@ -86,7 +111,7 @@ func handler(find func(name string) Operation, log zerolog.Logger) http.Handler 
 			flush.Flush()
 		}
 		result, err := runSafely(r.Context(), run, args, func(p Progress) { send(reply{Progress: &p}) })
-		log.Info().Str("command", r.PathValue("name")).Err(err).Msg("administration")
+		s.log.Info().Str("command", name).Err(err).Msg("administration")
 		if err != nil {
 			send(reply{Error: err.Error(), Kind: collfs.KindOf(err)})
 			return
