@@ -72,13 +72,10 @@ func (m *Mounted) changedAttr(i collfs.NodeInfo, req *fuse.SetAttrIn) (collfs.At
 	a := i.Attr
 	now := time.Now().UnixNano()
 	if req.Valid&fuse.FATTR_MODE != 0 {
-		a.Mode = req.Mode & 0o7777
-		if a.Mode == 0 {
-			a.Mode = collfs.ModeNone
-		}
+		a.Mode = keptMode(req.Mode)
 	}
 	if req.Valid&fuse.FATTR_KILL_SUIDGID != 0 {
-		a.Mode = withoutPrivileges(modeOf(i)) & 0o7777
+		a.Mode = keptMode(withoutPrivileges(modeOf(i)))
 	}
 	if req.Valid&fuse.FATTR_MTIME != 0 {
 		a.Mtime = nanos(req.Mtime, req.Mtimensec, req.Valid&fuse.FATTR_MTIME_NOW != 0, now)
@@ -115,7 +112,7 @@ func (m *Mounted) killPrivileges(in *inode) error {
 		return nil
 	}
 	_, err := in.ref.SetAttr(func(i collfs.NodeInfo) (collfs.Attr, error) {
-		i.Attr.Mode = withoutPrivileges(modeOf(i)) & 0o7777
+		i.Attr.Mode = keptMode(withoutPrivileges(modeOf(i)))
 		return i.Attr, nil
 	})
 	return err

@@ -366,7 +366,7 @@ func (m *Mounted) moveAcross(dir *inode, name string, to *inode, newName string,
 		return collfs.ErrReadOnly
 	}
 	ctx := collfs.OnBehalf(davfs.WithClient(m.work, davfs.Client{Exact: true}), m.view)
-	_, err = m.site.Move(ctx, src, dst, davfs.CopyOptions{Overwrite: flags&renameNoReplace == 0})
+	_, err = m.site.Move(ctx, src, dst, davfs.CopyOptions{Overwrite: flags&renameNoReplace == 0, POSIX: true})
 	return err
 }
 

@@ -141,7 +141,8 @@ func (m *Mounted) start() error {
 func (m *Mounted) fuseOptions() *fuse.MountOptions {
 	o := &fuse.MountOptions{
 		AllowOther: m.opt.AllowOther, FsName: m.opt.FSName, Name: m.opt.Subtype,
-		DirectMount: true, Debug: m.opt.Debug, Logger: log.New(logWriter{m.opt.Log}, "", 0),
+		DirectMount: m.opt.Device < 0, // go-fuse would mount over the device itself
+		Debug:       m.opt.Debug, Logger: log.New(logWriter{m.opt.Log}, "", 0),
 		MaxWrite: maxRequest, MaxReadAhead: maxRequest, MaxBackground: 64, CongestionThreshold: 48,
 		MaxInflightRequestBytes:  256 << 20,
 		DisableSplice:            true, // what is read comes from memory

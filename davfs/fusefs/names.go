@@ -1,7 +1,6 @@
 package fusefs
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -146,6 +145,9 @@ const (
 // attr fills out with what a file or directory of a collection is.
 func (m *Mounted) attr(in *inode, info collfs.NodeInfo, linked bool, out *fuse.Attr) {
 	out.Ino, out.Size, out.Blksize = in.ino, uint64(info.Size), blockSize
+	if isSymlink(info) {
+		out.Size = uint64(len(info.Attr.Extra[collfs.ExtraSymlink]))
+	}
 	out.Nlink = 1
 	if !linked {
 		out.Nlink = 0
@@ -176,7 +178,6 @@ func modeOf(info collfs.NodeInfo) uint32 {
 		}
 		return syscall.S_IFDIR | mode
 	case isSymlink(info):
-		info.Size = int64(len(info.Attr.Extra[collfs.ExtraSymlink]))
 		return syscall.S_IFLNK | 0o777
 	}
 	if info.Attr.Mode == 0 {
@@ -519,5 +520,3 @@ func (r *raw) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) f
 	out.Files, out.Ffree = 1<<32, 1<<31
 	return fuse.OK
 }
-
-var _ context.Context

@@ -25,6 +25,7 @@ import (
 	"keepdav/davfs/fusefs"
 	"keepdav/keepio"
 	"keepdav/keepio/memstore"
+	"keepdav/test/posix"
 )
 
 // The mount is served by a process of its own: one that uses a mount that it
@@ -32,6 +33,7 @@ import (
 const serveEnv = "KEEPDAV_FUSEFS_TEST"
 
 func TestMain(m *testing.M) {
+	posix.Child()
 	if conf := os.Getenv(serveEnv); conf != "" {
 		if err := serve(conf); err != nil {
 			fmt.Fprintln(os.Stderr, "serve:", err)
