@@ -1,7 +1,9 @@
 package davfs_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"io/fs"
 	"os"
 	"sync/atomic"
@@ -9,7 +11,9 @@ import (
 	"testing/synctest"
 
 	"keepdav/collfs"
+	"keepdav/collfs/manifest"
 	"keepdav/davfs"
+	"keepdav/keepio"
 )
 
 // locate is Locate without an error. What it has opened is released with the test.
@@ -299,5 +303,54 @@ func TestLooseCollectionThatIsGoneIsMadeAnew(t *testing.T) {
 	second.Release()
 	if second.UUID() == first.UUID() {
 		t.Error("the collection of the loose files is the one in the trash")
+	}
+}
+
+func TestMetaShowsWhatIsNotSavedYet(t *testing.T) {
+	r := newRig(t)
+	p := r.project(r.admin.UUID, "p")
+	r.mkdir("/home/p/c")
+	r.put("/home/p/c/f", "saved")
+	h := r.handle("/home/p/c/f")
+	write(t, h, "not saved", 0)
+	l := r.locate("/home/p/c/.arvados#collection")
+	data, i, err := r.Meta(r.ctx, l.Canonical)
+	if err != nil || i.Size != int64(len(data)) || i.Name != ".arvados#collection" || !i.ReadOnly || i.Collection != l.UUID || i.ModTime.IsZero() {
+		t.Fatalf("Meta() = %+v, %v of %d bytes", i, err, len(data))
+	}
+	var rec struct {
+		UUID  collfs.UUID `json:"uuid"`
+		Text  string      `json:"manifest_text"`
+		PDH   collfs.PDH  `json:"portable_data_hash"`
+		Files int64       `json:"file_count"`
+		Bytes int64       `json:"file_size_total"`
+	}
+	if err := json.Unmarshal(data, &rec); err != nil {
+		t.Fatal(err)
+	}
+	if rec.UUID != l.UUID || rec.Files != 1 || rec.Bytes != 9 || rec.PDH != collfs.PDH(manifest.PDH([]byte(rec.Text))) {
+		t.Errorf("record = %+v", rec)
+	}
+	tree, err := collfs.ParseManifest([]byte(rec.Text), r.spool)
+	r.must(err)
+	tree.Blocks(func(s keepio.Segment) {
+		buf := make([]byte, s.Len)
+		if _, err := r.spool.ReadBlock(r.ctx, s.Block, buf, int64(s.Off)); err != nil || string(buf) != "not saved" {
+			t.Errorf("the manifest leads to %q, %v", buf, err)
+		}
+	})
+	write(t, h, "more", 9)
+	if again, _, err := r.Meta(r.ctx, "/home/p/c/.arvados#collection"); err != nil || bytes.Equal(again, data) {
+		t.Errorf("Meta() after another write = %s, %v", again, err)
+	}
+	r.must(h.Close(r.ctx))
+
+	data, i, err = r.Meta(r.ctx, "/home/p/.arvados#project")
+	if err != nil || !bytes.Contains(data, []byte(`"uuid":"`+p+`"`)) || i.Collection != p || i.Size != int64(len(data)) {
+		t.Errorf("Meta() of a project = %s, %+v, %v", data, i, err)
+	}
+	for name, want := range map[string]error{"/home/p/c/f": fs.ErrInvalid, "/home/p": fs.ErrInvalid, "/home/q/.arvados#project": fs.ErrNotExist} {
+		_, _, err := r.Meta(r.ctx, name)
+		wantErr(t, "Meta of "+name, err, want)
 	}
 }

@@ -75,6 +75,35 @@ func (f *FS) metaSlot(ctx context.Context, p place) (done func(), err error) {
 	}
 }
 
+// Meta makes the hidden file of a collection or project, .arvados#collection or
+// .arvados#project: the record in JSON, with a newline. It shows what is not
+// committed yet, what open files have written too; the blocks that its manifest
+// names are stored then. Another name is fs.ErrInvalid. Where it is large, a few are
+// made at once, others wait.
+func (f *FS) Meta(ctx context.Context, name string) ([]byte, Info, error) {
+	data, i, err := f.meta(exactly(ctx), name)
+	if err != nil {
+		return nil, Info{}, pathError("read", name, err)
+	}
+	return data, i, nil
+}
+
+func (f *FS) meta(ctx context.Context, name string) ([]byte, Info, error) {
+	p, err := f.resolveOld(ctx, name)
+	if err != nil {
+		return nil, Info{}, err
+	}
+	if p.kind != atMetaFile {
+		return nil, Info{}, fs.ErrInvalid
+	}
+	done, err := f.metaSlot(ctx, p)
+	if err != nil {
+		return nil, Info{}, err
+	}
+	defer done()
+	return f.metaFile(ctx, p)
+}
+
 // metaFile makes the hidden file that shows a record: its JSON and a newline.
 func (f *FS) metaFile(ctx context.Context, p place) ([]byte, Info, error) {
 	var v any

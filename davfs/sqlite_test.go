@@ -72,6 +72,7 @@ func TestOnSQLite(t *testing.T) {
 		"RenameBesideTheOtherFormOfAName":                 TestRenameBesideTheOtherFormOfAName,
 		"OpenFilesFollowRenames":                          TestOpenFilesFollowRenames,
 		"OpenFilesOutliveWhatReplacesThem":                TestOpenFilesOutliveWhatReplacesThem,
+		"MetaShowsWhatIsNotSavedYet":                      TestMetaShowsWhatIsNotSavedYet,
 	} {
 		t.Run(name, test)
 	}
