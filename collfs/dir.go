@@ -31,6 +31,7 @@ type chunk struct {
 type dir struct {
 	chunks   []chunk
 	n        int
+	dirs     int           // entries that are directories
 	epoch    atomic.Uint64 // counts snapshots; what is of an older epoch belongs to them too
 	topGen   uint64        // epoch of the slice chunks
 	nonASCII int           // entries with a byte above 0x7f in their name
@@ -99,10 +100,14 @@ func (d *dir) own(c int) *chunk {
 func (d *dir) set(name string, n *node) {
 	c, i, found := d.search(name)
 	if found {
-		d.own(c).items[i].node = n
+		e := &d.own(c).items[i]
+		d.countDirs(e.node, -1)
+		d.countDirs(n, 1)
+		e.node = n
 		return
 	}
 	d.n++
+	d.countDirs(n, 1)
 	if !isASCII(name) {
 		d.nonASCII++
 	}
@@ -135,6 +140,12 @@ func (d *dir) set(name string, n *node) {
 	d.chunks = slices.Insert(d.chunks, c+1, chunk{d.topGen, right})
 }
 
+func (d *dir) countDirs(n *node, sign int) {
+	if n.isDir() {
+		d.dirs += sign
+	}
+}
+
 // remove takes name away and reports whether it was there.
 func (d *dir) remove(name string) bool {
 	c, i, found := d.search(name)
@@ -142,6 +153,7 @@ func (d *dir) remove(name string) bool {
 		return false
 	}
 	k := d.own(c)
+	d.countDirs(k.items[i].node, -1)
 	k.items = slices.Delete(k.items, i, i+1)
 	if len(k.items) == 0 {
 		d.chunks = slices.Delete(d.chunks, c, c+1)

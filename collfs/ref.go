@@ -134,10 +134,25 @@ func (r Ref) Info() (info NodeInfo, linked bool) {
 // infoLocked is what the view of a mount sees of n.
 func (c *Collection) infoLocked(n *node) NodeInfo {
 	i := n.info()
+	i.Data = n.data()
 	if i.Attr.Mtime == 0 {
 		i.Attr.Mtime = wallNanos(c.record.ModifiedAt)
 	}
 	return i
+}
+
+// data returns how many bytes of n are no hole.
+func (n *node) data() int64 {
+	if !n.hasHandles() || n.open.spans == nil {
+		return n.size - holesIn(n.segs)
+	}
+	data := n.size
+	for _, sp := range n.open.spans.list {
+		if sp.Block == nil {
+			data -= int64(sp.Len)
+		}
+	}
+	return data
 }
 
 func wallNanos(t time.Time) int64 {

@@ -47,7 +47,9 @@ type NodeInfo struct {
 	Size    int64
 	ID      ContentID // of a file
 	Attr    Attr
-	Entries int // of a directory
+	Entries int   // of a directory
+	Dirs    int   // how many of them are directories
+	Data    int64 // bytes of a file that are no hole; only a Ref tells
 }
 
 // NewTree returns an empty tree.
@@ -74,7 +76,7 @@ func (n *node) isDir() bool { return n.kids != nil }
 func (n *node) info() NodeInfo {
 	i := NodeInfo{Name: n.name, Dir: n.isDir(), Size: n.size, ID: n.id, Attr: n.attr}
 	if i.Dir {
-		i.Entries = n.kids.n
+		i.Entries, i.Dirs = n.kids.n, n.kids.dirs
 	}
 	return i
 }
@@ -314,7 +316,7 @@ func (n *node) clone() *node {
 
 // clone copies d for the directory up. Nodes come from one slab a directory.
 func (d *dir) clone(up *node) *dir {
-	out := &dir{n: d.n, nonASCII: d.nonASCII, chunks: make([]chunk, len(d.chunks))}
+	out := &dir{n: d.n, dirs: d.dirs, nonASCII: d.nonASCII, chunks: make([]chunk, len(d.chunks))}
 	for i, c := range d.chunks {
 		slab := make([]node, len(c.items))
 		items := make([]entry, len(c.items))

@@ -42,7 +42,7 @@ func (m *Mounted) setattr(in *inode, req *fuse.SetAttrIn, out *fuse.AttrOut) err
 	}
 	info, linked := in.ref.Info()
 	m.attr(in, info, linked, &out.Attr)
-	out.SetTimeout(longTime)
+	out.SetTimeout(in.attrTime())
 	if h := m.open.get(req.Fh); req.Valid&fuse.FATTR_FH == 0 || h == nil || !h.wr {
 		m.changed(in)
 	}
@@ -97,7 +97,9 @@ func nanos(sec uint64, nsec uint32, isNow bool, now int64) int64 {
 	if isNow {
 		return now
 	}
-	ns := int64(sec)*int64(time.Second) + int64(nsec)
+	const last = math.MaxInt64/int64(time.Second) - 1 // in the year 2262
+	s := min(max(int64(sec), -last), last)
+	ns := s*int64(time.Second) + int64(nsec)
 	if ns == 0 {
 		ns = 1 // 0 means that there is none
 	}
@@ -106,12 +108,12 @@ func nanos(sec uint64, nsec uint32, isNow bool, now int64) int64 {
 
 // killPrivileges takes the set-user-id and set-group-id bits off a file that
 // somebody else has written to.
-func (m *Mounted) killPrivileges(in *inode) error {
-	info, _ := in.ref.Info()
+func (m *Mounted) killPrivileges(ref collfs.Ref) error {
+	info, _ := ref.Info()
 	if mode := modeOf(info); withoutPrivileges(mode) == mode {
 		return nil
 	}
-	_, err := in.ref.SetAttr(func(i collfs.NodeInfo) (collfs.Attr, error) {
+	_, err := ref.SetAttr(func(i collfs.NodeInfo) (collfs.Attr, error) {
 		i.Attr.Mode = keptMode(withoutPrivileges(modeOf(i)))
 		return i.Attr, nil
 	})
@@ -137,6 +139,8 @@ func (r *raw) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, name string, dest []
 	switch {
 	case in == nil:
 		return 0, fuse.Status(syscall.ESTALE)
+	case name == userXattr:
+		return 0, fuse.EINVAL
 	case !strings.HasPrefix(name, userXattr):
 		return 0, fuse.ENOATTR
 	}
@@ -255,6 +259,8 @@ func (m *Mounted) changeXattr(id uint64, name string, change func(extra map[stri
 		return syscall.ESTALE
 	case !in.isRef() || !strings.HasPrefix(name, userXattr):
 		return syscall.EOPNOTSUPP
+	case name == userXattr:
+		return syscall.EINVAL
 	case strings.HasPrefix(name, keepXattr):
 		return syscall.EPERM
 	}

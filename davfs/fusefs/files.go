@@ -36,6 +36,9 @@ func (t *handles) add(h *handle) uint64 {
 	t.last++
 	t.all[t.last] = h
 	h.in.opens.Add(1)
+	if h.wr {
+		h.in.writers.Add(1)
+	}
 	return t.last
 }
 
@@ -52,6 +55,9 @@ func (t *handles) take(fh uint64) *handle {
 	if h != nil {
 		delete(t.all, fh)
 		h.in.opens.Add(-1)
+		if h.wr {
+			h.in.writers.Add(-1)
+		}
 	}
 	return h
 }
@@ -123,9 +129,19 @@ func (m *Mounted) openFile(in *fuse.OpenIn, out *fuse.OpenOut) error {
 	if err != nil {
 		return err
 	}
+	if in.Mode&openKillPrivileges != 0 {
+		if err := m.killPrivileges(i.ref); err != nil {
+			h.Drop()
+			return err
+		}
+	}
 	m.opened(i, h, in.Flags, out)
 	return nil
 }
+
+// openKillPrivileges asks that an open that cuts a file takes its set-id bits off
+// (FUSE_OPEN_KILL_SUIDGID).
+const openKillPrivileges = 1
 
 // fileOf returns an open file.
 func (m *Mounted) fileOf(fh uint64) (*handle, error) {
@@ -173,7 +189,7 @@ func (r *raw) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, f
 		return 0, status(err)
 	}
 	if in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
-		if err := r.m.killPrivileges(h.in); err != nil {
+		if err := r.m.killPrivileges(h.in.ref); err != nil {
 			return 0, status(err)
 		}
 	}
@@ -246,6 +262,9 @@ func (r *raw) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fus
 	if h == nil || h.file == nil {
 		return fuse.Status(syscall.ENXIO)
 	}
+	if r.m.writeCache() && h.in.writers.Load() > 0 {
+		return fuse.EINVAL // what the kernel has not written yet would look like a hole
+	}
 	const seekData, seekHole = 3, 4
 	var off int64
 	var err error
@@ -280,7 +299,10 @@ func (r *raw) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	if off < 0 || n <= 0 || off+n < 0 {
 		return fuse.EINVAL
 	}
-	var err error
+	err := r.m.killFor(&in.InHeader, h)
+	if err != nil {
+		return status(err)
+	}
 	switch in.Mode {
 	case punchHole | keepSize:
 		return status(h.file.Punch(off, n))
@@ -306,10 +328,22 @@ func (r *raw) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (uint32
 	if err := r.m.mayWrite(dst.in.ref.Collection()); err != nil {
 		return 0, status(err)
 	}
+	if err := r.m.killFor(&in.InHeader, dst); err != nil {
+		return 0, status(err)
+	}
 	const atMost = 1 << 30 // the answer has 32 bits
 	n, err := dst.file.Clone(int64(in.OffOut), src.file, int64(in.OffIn), int64(min(in.Len, atMost)))
 	if err != nil {
 		return 0, status(err)
 	}
 	return uint32(n), fuse.OK
+}
+
+// killFor takes the set-id bits off a file that somebody changes in ways for which
+// the kernel leaves that to us.
+func (m *Mounted) killFor(who *fuse.InHeader, h *handle) error {
+	if who.Uid == 0 {
+		return nil
+	}
+	return m.killPrivileges(h.in.ref)
 }

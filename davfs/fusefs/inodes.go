@@ -21,8 +21,9 @@ type inode struct {
 	folder *folder
 	text   *text
 
-	retired atomic.Bool // somebody else has changed it: its name leads to another inode now
-	opens   atomic.Int32
+	retired atomic.Bool  // somebody else has changed it: its name leads to another inode now
+	opens   atomic.Int32 // handles
+	writers atomic.Int32 // those that may write
 	touched atomic.Int64 // table.clock when last looked up
 
 	lookups uint64 // guarded by table.mu

@@ -104,8 +104,17 @@ func (m *Mounted) answer(ref collfs.Ref, info collfs.NodeInfo, dir *inode, name 
 	out.NodeId, out.Generation = in.id, 1
 	m.attr(in, info, true, &out.Attr)
 	out.SetEntryTimeout(longTime)
-	out.SetAttrTimeout(longTime)
+	out.SetAttrTimeout(in.attrTime())
 	return in
+}
+
+// attrTime is how long the kernel may rely on the attributes of in: what it writes
+// itself changes the blocks that a file has, which it is not told.
+func (in *inode) attrTime() time.Duration {
+	if in.writers.Load() > 0 {
+		return 0
+	}
+	return longTime
 }
 
 // GetAttr implements fuse.RawFileSystem.
@@ -123,7 +132,7 @@ func (m *Mounted) getattr(in *inode, out *fuse.AttrOut) error {
 	case in.isRef():
 		info, linked := in.ref.Info()
 		m.attr(in, info, linked, &out.Attr)
-		out.SetTimeout(longTime)
+		out.SetTimeout(in.attrTime())
 	case in.text != nil:
 		m.textAttr(in, &out.Attr)
 		out.SetTimeout(folderTime)
@@ -148,9 +157,11 @@ func (m *Mounted) attr(in *inode, info collfs.NodeInfo, linked bool, out *fuse.A
 	if isSymlink(info) {
 		out.Size = uint64(len(info.Attr.Extra[collfs.ExtraSymlink]))
 	}
-	out.Nlink = 1
-	if !linked {
+	switch out.Nlink = 1; {
+	case !linked:
 		out.Nlink = 0
+	case info.Dir:
+		out.Nlink = 2 + uint32(info.Dirs)
 	}
 	out.Mode = modeOf(info)
 	if m.readOnlyCollection(in) {
@@ -158,7 +169,7 @@ func (m *Mounted) attr(in *inode, info collfs.NodeInfo, linked bool, out *fuse.A
 	}
 	out.Uid, out.Gid = m.opt.UID, m.opt.GID
 	m.posixAttr(info, out)
-	out.Blocks = (out.Size + 511) / 512
+	out.Blocks = uint64(info.Data+511) / 512
 	setTime(&out.Mtime, &out.Mtimensec, info.Attr.Mtime)
 	setTime(&out.Ctime, &out.Ctimensec, ctimeOf(info))
 	setTime(&out.Atime, &out.Atimensec, atimeOf(info))
@@ -475,6 +486,13 @@ func (m *Mounted) create(in *fuse.CreateIn, name string, out *fuse.CreateOut) er
 				ref.Forget(1)
 				return err
 			}
+			if in.OpenFlags&openKillPrivileges != 0 {
+				if err := m.killPrivileges(ref); err != nil {
+					h.Drop()
+					ref.Forget(1)
+					return err
+				}
+			}
 			info, _ = ref.Info()
 		}
 		if err != nil {
@@ -482,6 +500,7 @@ func (m *Mounted) create(in *fuse.CreateIn, name string, out *fuse.CreateOut) er
 		}
 		i := m.answer(ref, info, dir, name, &out.EntryOut)
 		m.opened(i, h, in.Flags, &out.OpenOut)
+		out.SetAttrTimeout(i.attrTime())
 		return nil
 	}
 }

@@ -119,8 +119,11 @@ func (m *Mounted) changedPosix(a collfs.Attr, i collfs.NodeInfo, req *fuse.SetAt
 		}
 		p.HasOwner, p.UID, p.GID = true, newUID, newGID
 	}
-	if req.Valid&fuse.FATTR_ATIME != 0 {
+	switch flushed := uint32(fuse.FATTR_FH | fuse.FATTR_CTIME); {
+	case req.Valid&fuse.FATTR_ATIME != 0:
 		p.Atime = nanos(req.Atime, req.Atimensec, req.Valid&fuse.FATTR_ATIME_NOW != 0, now)
+	case req.Valid&fuse.FATTR_MTIME != 0 && req.Valid&flushed != flushed:
+		p.Atime = atimeOf(i) // not when the kernel tells when it has written
 	}
 	if p.Atime == a.Mtime {
 		p.Atime = 0

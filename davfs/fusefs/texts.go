@@ -57,7 +57,8 @@ func (m *Mounted) collectionName(c *collfs.Collection) (string, error) {
 // metaText is the hidden file with that name in the site.
 func (m *Mounted) metaText(name string, at time.Time) *text {
 	return &text{name: name, at: at, make: func() ([]byte, error) {
-		return nil, nil
+		data, _, err := m.site.Meta(m.work, name)
+		return data, err
 	}}
 }
 
