@@ -2,8 +2,11 @@
 package flags
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
+	"strconv"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -56,3 +59,24 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	*b = Bytes(n << shift)
 	return nil
 }
+
+// Seconds is a time as a number of seconds like 2.5, or with a unit like 500ms.
+type Seconds time.Duration
+
+// UnmarshalText reads a number of seconds, or a duration.
+func (s *Seconds) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	if n, nerr := strconv.ParseFloat(string(text), 64); nerr == nil {
+		d, err = time.Duration(n*float64(time.Second)), nil
+		if n > maxSeconds || n != n {
+			err = errors.New("too long")
+		}
+	}
+	if err != nil || d < 0 {
+		return fmt.Errorf("%q is not a time: write for example 2.5, in seconds", text)
+	}
+	*s = Seconds(d)
+	return nil
+}
+
+const maxSeconds = 1e9
