@@ -67,6 +67,7 @@ type FS struct {
 	mu     sync.Mutex // guards the fields below
 	loaded map[slotKey]*slot
 	events map[UUID]Event // the latest of each collection, not yet followed
+	tmps   map[*Tmp]struct{}
 	closed bool
 }
 
@@ -98,7 +99,7 @@ func NewFS(cfg Config) *FS {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	f := &FS{cfg: cfg, loaded: make(map[slotKey]*slot), events: make(map[UUID]Event), wake: make(chan struct{}, 1), copying: make(chan struct{}, 1)}
+	f := &FS{cfg: cfg, loaded: make(map[slotKey]*slot), events: make(map[UUID]Event), tmps: make(map[*Tmp]struct{}), wake: make(chan struct{}, 1), copying: make(chan struct{}, 1)}
 	f.work, f.stop = context.WithCancel(context.Background())
 	f.wg.Go(f.follow)
 	f.unwatch = cfg.Catalog.Watch(f.notify)
@@ -355,6 +356,9 @@ func (f *FS) Close(ctx context.Context) error {
 	}
 	f.mu.Unlock()
 	f.unwatch()
+	for _, t := range f.allTmp() {
+		t.Close()
+	}
 	var errs []error
 	for _, c := range cs {
 		err := c.Commit(ctx, true)

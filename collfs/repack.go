@@ -29,7 +29,7 @@ const defaultThreshold = 0.8
 // Repack copies what is live in blocks that are mostly garbage into new blocks,
 // so that the old ones are used by nobody and can be collected. Contents keep
 // their ids. A block that a version refers to stays, as does one that more
-// collections refer to: copying would not free it. It fails with the first
+// collections refer to, or one without a record: copying would not free it. It fails with the first
 // collection that can't be repacked; what was done until then stays.
 func (f *FS) Repack(ctx context.Context, roots Roots, o RepackOptions) (RepackReport, error) {
 	if o.Threshold == 0 {
@@ -43,7 +43,10 @@ func (f *FS) Repack(ctx context.Context, roots Roots, o RepackOptions) (RepackRe
 	if err != nil {
 		return RepackReport{}, fmt.Errorf("repack: %w", err)
 	}
-	f.Held(func(id UUID, s keepio.Segment) { u.add(id, false, s) })
+	f.heldHere(func(id UUID, s keepio.Segment) { u.add(id, false, s) })
+	for _, t := range f.allTmp() { // whose blocks are not worth it
+		t.files.heldHere(func(id UUID, s keepio.Segment) { u.add(id, true, s) })
+	}
 	report, work := u.choose(o)
 	for _, w := range work {
 		if o.MaxBytes > 0 && report.Copied >= o.MaxBytes {
@@ -77,7 +80,7 @@ type usage struct {
 	spans  []usedSpan
 	owner  UUID // a collection that refers to it
 	shared bool // others do too
-	kept   bool // a version does
+	kept   bool // a version does, or a collection without a record
 }
 
 type usedSpan struct{ from, to uint32 }

@@ -18,9 +18,17 @@ type Roots interface {
 
 // Held calls visit with each segment that is in use in this process: of the
 // trees that are loaded, with changes that aren't committed, of files with
-// handles, of readers and of staged uploads. What is committed to a collection
-// that isn't loaded is not among them.
+// handles, of readers and of staged uploads, and all of collections without a
+// record. What is committed to a collection that isn't loaded is not among them.
 func (f *FS) Held(visit func(id UUID, s keepio.Segment)) {
+	f.heldHere(visit)
+	for _, t := range f.allTmp() {
+		t.files.heldHere(visit)
+	}
+}
+
+// heldHere is Held without what is in collections without a record.
+func (f *FS) heldHere(visit func(id UUID, s keepio.Segment)) {
 	// What one that is being loaded has read may be gone from the catalog by now.
 	cs, done := f.pinAll(true)
 	defer done()

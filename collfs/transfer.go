@@ -364,6 +364,9 @@ func opsOf(changes []change) []Op {
 func (t *transfer) run(ctx context.Context) error {
 	t.by = behalfOf(ctx)
 	for _, c := range t.all {
+		if c.fs != t.fs { // no catalog has both
+			return fmt.Errorf("transfer to or from a collection without a record: %w", ErrNotSupported)
+		}
 		if c.ReadOnly() { // what the version is made of may not be durable yet
 			if err := t.fs.commitLoaded(ctx, c.key.id); err != nil {
 				return fmt.Errorf("commit before a transfer: %w", err)
