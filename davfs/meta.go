@@ -1,6 +1,7 @@
 package davfs
 
 import (
+	"bytes"
 	"context"
 	"crypto/md5"
 	"encoding/json"
@@ -42,6 +43,36 @@ type metaProjectJSON struct {
 	CreatedAt  time.Time   `json:"created_at"`
 	ModifiedAt time.Time   `json:"modified_at"`
 	TrashAt    *time.Time  `json:"trash_at"`
+}
+
+// metaTmpJSON is a collection without a record as Arvados' mount shows it.
+type metaTmpJSON struct {
+	Manifest string     `json:"manifest_text"`
+	PDH      collfs.PDH `json:"portable_data_hash"`
+	Classes  []string   `json:"storage_classes_desired"`
+	UUID     *struct{}  `json:"uuid"` // null
+}
+
+// TmpMeta makes the hidden file .arvados#collection of a collection without a
+// record, in JSON with a newline: what a record would be made from. Blocks that its
+// manifest names are stored then, for as long as garbage collection leaves alone
+// what nobody refers to. classes are the storage classes that a record would ask for.
+func TmpMeta(ctx context.Context, t *collfs.Tmp, classes []string) ([]byte, error) {
+	text, err := t.Collection().Manifest(ctx)
+	if err != nil {
+		return nil, pathError("read", metaCollection, err)
+	}
+	if classes == nil {
+		classes = []string{}
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "    ")
+	if err := enc.Encode(metaTmpJSON{Manifest: string(text), PDH: pdhOf(text), Classes: classes}); err != nil {
+		return nil, pathError("read", metaCollection, err)
+	}
+	return b.Bytes(), nil
 }
 
 // The manifest of a collection of largeRecord files, or of as many blocks, takes

@@ -74,6 +74,10 @@ func (s *Site) Close() { s.stop() }
 // User returns the site as u sees it. It is cheap; an FS may be made for each request.
 func (s *Site) User(u collfs.User) *FS { return &FS{site: s, user: u} }
 
+// NewTmp returns a collection without a record, for what lives no longer than this
+// process.
+func (s *Site) NewTmp(ctx context.Context) (*collfs.Tmp, error) { return s.conf.Files.NewTmp(ctx) }
+
 // notice empties what an event of the catalog makes doubtful.
 func (s *Site) notice(e collfs.Event) {
 	s.pdhs.drop(e.UUID)

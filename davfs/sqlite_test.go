@@ -73,6 +73,7 @@ func TestOnSQLite(t *testing.T) {
 		"OpenFilesFollowRenames":                          TestOpenFilesFollowRenames,
 		"OpenFilesOutliveWhatReplacesThem":                TestOpenFilesOutliveWhatReplacesThem,
 		"MetaShowsWhatIsNotSavedYet":                      TestMetaShowsWhatIsNotSavedYet,
+		"TmpCollectionShowsItsManifest":                   TestTmpCollectionShowsItsManifest,
 	} {
 		t.Run(name, test)
 	}
