@@ -97,7 +97,9 @@ type Event struct {
 	Seq      int64
 	UUID     UUID
 	Owner    UUID
-	OldOwner UUID // when it moved
+	OldOwner UUID   // when it moved
+	Name     string // of the record then; it may be "": of contents, and of what was kept for later, it is not known
+	OldName  string // when it got another, if known
 	Kind     EventKind
 	Revision int64 // of a collection
 	At       time.Time

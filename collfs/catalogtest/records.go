@@ -267,11 +267,11 @@ var eventCases = []Case{
 		}
 		seq := int64(-1)
 		for _, w := range []collfs.Event{
-			{Kind: collfs.Created, Owner: e.User},
+			{Kind: collfs.Created, Owner: e.User, Name: "c"},
 			{Kind: collfs.ContentChanged, Owner: e.User, Revision: 1},
-			{Kind: collfs.RecordChanged, Owner: p, OldOwner: e.User, Revision: 1},
-			{Kind: collfs.Trashed, Owner: p, Revision: 1},
-			{Kind: collfs.Untrashed, Owner: p, Revision: 1},
+			{Kind: collfs.RecordChanged, Owner: p, OldOwner: e.User, Name: "d", OldName: "c", Revision: 1},
+			{Kind: collfs.Trashed, Owner: p, Name: "d", Revision: 1},
+			{Kind: collfs.Untrashed, Owner: p, Name: "d", Revision: 1},
 		} {
 			var ev collfs.Event
 			select {
@@ -281,6 +281,9 @@ var eventCases = []Case{
 			}
 			if ev.Kind != w.Kind || ev.UUID != id || ev.Owner != w.Owner || ev.OldOwner != w.OldOwner || ev.Revision != w.Revision || ev.At.IsZero() {
 				return fmt.Errorf("event %+v; want one like %+v", ev, w)
+			}
+			if ev.Name != "" && ev.Name != w.Name || ev.OldName != "" && ev.OldName != w.OldName {
+				return fmt.Errorf("names of event %+v; want those of %+v or none", ev, w)
 			}
 			if ev.Seq <= seq {
 				return fmt.Errorf("event %d after %d", ev.Seq, seq)

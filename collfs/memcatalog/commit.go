@@ -138,7 +138,7 @@ func (c *Catalog) applyRecord(op collfs.RecordOp, now time.Time) error {
 	case collfs.Update:
 		if k != nil {
 			k.Properties, k.Description, k.ModifiedAt = slices.Clone(op.Properties), op.Desc, now
-			c.event(collfs.Event{UUID: k.UUID, Owner: k.Owner, Kind: collfs.RecordChanged, Revision: k.Revision}, now)
+			c.event(collfs.Event{UUID: k.UUID, Owner: k.Owner, Name: k.Name, Kind: collfs.RecordChanged, Revision: k.Revision}, now)
 		}
 		return nil
 	case collfs.Trash:
@@ -181,7 +181,7 @@ func (c *Catalog) create(op collfs.RecordOp, now time.Time) error {
 			Properties: slices.Clone(op.Properties), Description: op.Desc,
 		}}
 	}
-	c.event(collfs.Event{UUID: op.UUID, Owner: op.Owner, Kind: collfs.Created}, now)
+	c.event(collfs.Event{UUID: op.UUID, Owner: op.Owner, Name: name, Kind: collfs.Created}, now)
 	return nil
 }
 
@@ -208,17 +208,20 @@ func (c *Catalog) move(op collfs.RecordOp, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	e := collfs.Event{UUID: op.UUID, Owner: op.Owner, Kind: collfs.RecordChanged}
+	e := collfs.Event{UUID: op.UUID, Owner: op.Owner, Name: name, Kind: collfs.RecordChanged}
 	if k := c.collections[op.UUID]; k != nil {
-		e.OldOwner, e.Revision = k.Owner, k.Revision
+		e.OldOwner, e.OldName, e.Revision = k.Owner, k.Name, k.Revision
 		k.Owner, k.Name, k.ModifiedAt = op.Owner, name, now
 	} else {
 		p := c.projects[op.UUID]
-		e.OldOwner = p.Owner
+		e.OldOwner, e.OldName = p.Owner, p.Name
 		p.Owner, p.Name, p.ModifiedAt = op.Owner, name, now
 	}
 	if e.OldOwner == e.Owner {
 		e.OldOwner = ""
+	}
+	if e.OldName == e.Name {
+		e.OldName = ""
 	}
 	c.event(e, now)
 	return nil
@@ -257,12 +260,12 @@ const TrashTime = 14 * 24 * time.Hour
 func (c *Catalog) trash(id, with collfs.UUID, now time.Time) {
 	if k := c.collections[id]; k != nil {
 		k.trashed, k.TrashAt, k.DeleteAt = with, now, now.Add(TrashTime)
-		c.event(collfs.Event{UUID: id, Owner: k.Owner, Kind: collfs.Trashed, Revision: k.Revision}, now)
+		c.event(collfs.Event{UUID: id, Owner: k.Owner, Name: k.Name, Kind: collfs.Trashed, Revision: k.Revision}, now)
 		return
 	}
 	p := c.projects[id]
 	p.trashed, p.TrashAt, p.deleteA = with, now, now.Add(TrashTime)
-	c.event(collfs.Event{UUID: id, Owner: p.Owner, Kind: collfs.Trashed}, now)
+	c.event(collfs.Event{UUID: id, Owner: p.Owner, Name: p.Name, Kind: collfs.Trashed}, now)
 	for _, below := range c.below(id) {
 		if !c.isTrashed(below) {
 			c.trash(below, with, now)
@@ -325,12 +328,12 @@ func orElse[T comparable](v, other T) T {
 func (c *Catalog) restore(id, with collfs.UUID, now time.Time) {
 	if k := c.collections[id]; k != nil {
 		k.trashed, k.TrashAt, k.DeleteAt = "", time.Time{}, time.Time{}
-		c.event(collfs.Event{UUID: id, Owner: k.Owner, Kind: collfs.Untrashed, Revision: k.Revision}, now)
+		c.event(collfs.Event{UUID: id, Owner: k.Owner, Name: k.Name, Kind: collfs.Untrashed, Revision: k.Revision}, now)
 		return
 	}
 	p := c.projects[id]
 	p.trashed, p.TrashAt, p.deleteA = "", time.Time{}, time.Time{}
-	c.event(collfs.Event{UUID: id, Owner: p.Owner, Kind: collfs.Untrashed}, now)
+	c.event(collfs.Event{UUID: id, Owner: p.Owner, Name: p.Name, Kind: collfs.Untrashed}, now)
 	for _, below := range c.below(id) {
 		if k := c.collections[below]; k != nil && k.trashed == with || k == nil && c.projects[below].trashed == with {
 			c.restore(below, with, now)
@@ -344,9 +347,9 @@ func (c *Catalog) delete(id collfs.UUID, now time.Time) {
 	}
 	e := collfs.Event{UUID: id, Kind: collfs.Deleted}
 	if k := c.collections[id]; k != nil {
-		e.Owner = k.Owner
+		e.Owner, e.Name = k.Owner, k.Name
 	} else {
-		e.Owner = c.projects[id].Owner
+		e.Owner, e.Name = c.projects[id].Owner, c.projects[id].Name
 	}
 	delete(c.collections, id)
 	delete(c.projects, id)

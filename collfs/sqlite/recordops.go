@@ -72,7 +72,7 @@ func (f *recordEffects) apply(w *writer, op collfs.RecordOp) error {
 }
 
 func (f *recordEffects) event(kind collfs.EventKind, r recordRow) {
-	f.events = append(f.events, collfs.Event{UUID: r.uuid, Owner: r.owner, Kind: kind, Revision: r.revision})
+	f.events = append(f.events, collfs.Event{UUID: r.uuid, Owner: r.owner, Name: r.name, Kind: kind, Revision: r.revision})
 }
 
 func (f *recordEffects) create(w *writer, op *collfs.RecordOp) error {
@@ -95,7 +95,7 @@ func (f *recordEffects) create(w *writer, op *collfs.RecordOp) error {
 	_, err := w.exec(`INSERT INTO record (uuid, kind, owner, name, description, properties, created, modified) VALUES (?, ?, ?, ?, ?, ?, ?7, ?7)`,
 		op.UUID, kind, op.Owner, op.Name, op.Desc, blob(op.Properties), nanos(f.at))
 	f.created[op.UUID] = true
-	f.event(collfs.Created, recordRow{uuid: op.UUID, owner: op.Owner})
+	f.event(collfs.Created, recordRow{uuid: op.UUID, owner: op.Owner, name: op.Name})
 	return err
 }
 
@@ -175,9 +175,12 @@ func (f *recordEffects) move(w *writer, op *collfs.RecordOp) error {
 		return err
 	}
 	_, err = w.exec(`UPDATE record SET owner = ?, name = ?, modified = ? WHERE uuid = ?`, op.Owner, op.Name, nanos(f.at), op.UUID)
-	e := collfs.Event{UUID: op.UUID, Owner: op.Owner, Kind: collfs.RecordChanged, Revision: r.revision}
+	e := collfs.Event{UUID: op.UUID, Owner: op.Owner, Name: op.Name, Kind: collfs.RecordChanged, Revision: r.revision}
 	if r.owner != op.Owner {
 		e.OldOwner = r.owner
+	}
+	if r.name != op.Name {
+		e.OldName = r.name
 	}
 	f.events = append(f.events, e)
 	return err
