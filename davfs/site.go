@@ -37,6 +37,7 @@ type Site struct {
 	shares   shareCache
 	pdhs     pdhCache
 	space    spaceCache
+	notices  recordNotices
 	large    chan struct{} // holds one for each large meta file in memory
 	finds    chan struct{} // holds one for each search for a content by its hash
 	stop     func()
@@ -64,12 +65,17 @@ func NewSite(conf Config) (*Site, error) {
 	s.names.init()
 	s.access.init()
 	s.sums.init()
+	s.notices.init()
 	s.stop = conf.Catalog.Watch(s.notice)
 	return s, nil
 }
 
-// Close ends the subscription to the catalog's events.
-func (s *Site) Close() { s.stop() }
+// Close ends the subscription to the catalog's events, when those who subscribed to
+// the site have heard of all there were.
+func (s *Site) Close() {
+	s.stop()
+	s.notices.close()
+}
 
 // User returns the site as u sees it. It is cheap; an FS may be made for each request.
 func (s *Site) User(u collfs.User) *FS { return &FS{site: s, user: u} }
@@ -78,7 +84,7 @@ func (s *Site) User(u collfs.User) *FS { return &FS{site: s, user: u} }
 // process.
 func (s *Site) NewTmp(ctx context.Context) (*collfs.Tmp, error) { return s.conf.Files.NewTmp(ctx) }
 
-// notice empties what an event of the catalog makes doubtful.
+// notice empties what an event of the catalog makes doubtful, then passes it on.
 func (s *Site) notice(e collfs.Event) {
 	s.pdhs.drop(e.UUID)
 	if e.Kind == collfs.ContentChanged {
@@ -90,6 +96,7 @@ func (s *Site) notice(e collfs.Event) {
 		s.access.clear()
 		s.shares.clear()
 	}
+	s.notices.add(RecordNotice{Kind: e.Kind, UUID: e.UUID, Owner: e.Owner, OldOwner: e.OldOwner, Name: e.Name, OldName: e.OldName})
 }
 
 // ForgetAccess makes a change of what users may do count at once. The catalog has

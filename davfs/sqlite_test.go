@@ -74,6 +74,10 @@ func TestOnSQLite(t *testing.T) {
 		"OpenFilesOutliveWhatReplacesThem":                TestOpenFilesOutliveWhatReplacesThem,
 		"MetaShowsWhatIsNotSavedYet":                      TestMetaShowsWhatIsNotSavedYet,
 		"TmpCollectionShowsItsManifest":                   TestTmpCollectionShowsItsManifest,
+		"ChangesOfRecordsAreTold":                         TestChangesOfRecordsAreTold,
+		"WhoIsToldOfARecordFindsIt":                       TestWhoIsToldOfARecordFindsIt,
+		"NoNoticeAfterStop":                               TestNoNoticeAfterStop,
+		"NoticesAreToldBeforeTheSiteIsClosed":             TestNoticesAreToldBeforeTheSiteIsClosed,
 	} {
 		t.Run(name, test)
 	}
