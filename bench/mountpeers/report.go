@@ -95,13 +95,18 @@ func (r *rowResult) ratio(mounts []string) (float64, error) {
 	return least, nil
 }
 
-// verdict is what the report says about the row's bar.
+// verdict is what the report says about the row's bar. It names the mounts that
+// were compared with: one of the two loopbacks alone is less than the bar means.
 func (r *rowResult) verdict() string {
 	if r.row.bar.least == 0 {
 		return "–"
 	}
-	text := fmt.Sprintf("%s × %s", meter.Short(r.row.bar.least), strings.Join(r.row.bar.against, " or "))
-	q, err := r.ratio(r.row.bar.against)
+	against := slices.DeleteFunc(slices.Clone(r.row.bar.against), func(m string) bool { _, ok := r.median(m); return !ok })
+	if len(against) == 0 {
+		against = r.row.bar.against
+	}
+	text := fmt.Sprintf("%s × %s", meter.Short(r.row.bar.least), strings.Join(against, " or "))
+	q, err := r.ratio(against)
 	switch {
 	case err != nil:
 		return text
