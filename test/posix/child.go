@@ -110,14 +110,21 @@ func (p *peer) end() {
 }
 
 func (p *peer) say(line string) {
-	_, err := fmt.Fprintln(p.in, line)
-	do(err)
+	if _, err := fmt.Fprintln(p.in, line); err != nil {
+		failf("the other process: %v", errors.Join(err, p.ended()))
+	}
+}
+
+// ended is how the process ended before it was told to, in its own words.
+func (p *peer) ended() error {
+	rest, err := io.ReadAll(p.out)
+	return errors.Join(errors.New(strings.TrimSpace(string(rest))), err, p.cmd.Wait())
 }
 
 func (p *peer) line() string {
 	s, err := p.out.ReadString('\n')
 	if err != nil {
-		failf("the other process: %v", errors.Join(err, p.cmd.Wait()))
+		failf("the other process: %v", errors.Join(err, p.ended()))
 	}
 	return strings.TrimSuffix(s, "\n")
 }

@@ -101,7 +101,9 @@ func enter(dir string, u *user, f func()) error {
 			return fmt.Errorf("become user %d: %w", u.uid, err)
 		}
 	}
-	return try(f)
+	err := try(f)
+	// The thread ends a little later than its goroutine, and must not keep a mount busy.
+	return errors.Join(err, unix.Chdir("/"))
 }
 
 // try runs f and returns what ended it.

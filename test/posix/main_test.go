@@ -10,6 +10,7 @@ import (
 
 func TestMain(m *testing.M) {
 	posix.Child()
+	serveIfAsked()
 	unix.Umask(0)
 	os.Exit(m.Run())
 }

@@ -109,21 +109,33 @@ func readdirCases() []Case {
 			}
 		}},
 		{"readdir/ten-thousand-names", 0, func(e *Env) {
+			const workers, each = 5, 2000
 			mkdir("d")
-			fill("d", 10000)
+			path := func(i int) string { return fmt.Sprintf("d/name-%05d", i) }
+			e.together(workers, func(w int) {
+				for i := w * each; i < (w+1)*each; i++ {
+					do(openClose(path(i), unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY))
+				}
+			})
 			fd := e.open("d", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 			all := names(fd)
-			equal("names", len(all), 10000)
+			equal("names", len(all), workers*each)
 			for i, n := range all {
-				equal("name", n, fmt.Sprintf("name-%05d", i))
+				equal("name", "d/"+n, path(i))
 			}
-			for i := 0; i < 10000; i += 3 {
-				do(unix.Unlink(fmt.Sprintf("d/name-%05d", i)))
+			removeSome := func(removed func(i int) bool) {
+				e.together(workers, func(w int) {
+					for i := w * each; i < (w+1)*each; i++ {
+						if removed(i) {
+							do(unix.Unlink(path(i)))
+						}
+					}
+				})
 			}
-			equal("names", len(names(fd)), 6666)
-			for _, n := range names(fd) {
-				do(unix.Unlink("d/" + n))
-			}
+			removeSome(func(i int) bool { return i%4 == 0 })
+			equal("names", len(names(fd)), workers*each*3/4)
+			removeSome(func(i int) bool { return i%4 != 0 })
+			equal("names", len(names(fd)), 0)
 			do(unix.Rmdir("d"))
 		}},
 		{"readdir/offsets-lead-back", 0, func(e *Env) {
