@@ -22,7 +22,8 @@ type client struct {
 	mu      sync.Mutex // guards the fields below
 	count   uint64
 	heard   time.Time
-	closing bool
+	closing bool // it may end
+	killed  bool
 	stderr  bytes.Buffer
 }
 
@@ -108,7 +109,7 @@ func start(cfg workerConfig, o Options, wg *sync.WaitGroup, answers chan<- answe
 		}
 		err := wait()
 		c.mu.Lock()
-		expected := c.closing && err == nil
+		expected := c.closing && err == nil || c.killed
 		c.mu.Unlock()
 		if !expected {
 			c.tell(answers, abandon, nil)
@@ -136,6 +137,9 @@ func (c *client) close() {
 }
 
 func (c *client) kill() {
+	c.mu.Lock()
+	c.killed = true
+	c.mu.Unlock()
 	if c.cmd != nil {
 		_ = c.cmd.Process.Kill() // an error says that it is gone
 	}

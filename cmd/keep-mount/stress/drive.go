@@ -189,7 +189,7 @@ func (r *run) rounds(ctx context.Context) {
 			}
 		}
 		r.haltAll()
-		r.await(ctx, walkers)
+		r.await(ctx, walkers, r.stuck)
 		if ok = ok && r.clean(); ok {
 			r.mu.Lock()
 			r.finished++
@@ -370,9 +370,9 @@ func (r *run) checkRoot(want []string) error {
 func (r *run) collect(stats map[string]*latencies) {
 	r.number++
 	for _, c := range r.clients {
-		r.ask(c, &request{Number: r.number, Name: "stats"})
+		r.ask(c, &request{Number: r.number, Name: askStats})
 	}
-	for _, a := range r.await(context.Background(), r.clients) {
+	for _, a := range r.await(context.Background(), r.clients, r.abandon) {
 		if a != nil {
 			for k, l := range a.Stats {
 				merge(stats, k, l)

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -28,10 +29,11 @@ type run struct {
 	trees   []model   // of the processes, as they last were
 	group   sync.WaitGroup
 	answers chan answer
-	pending map[*client]bool // those that owe an answer
+	pending map[*client]int64 // those that owe an answer, and to which request
 	dead    map[*client]bool
 
-	abandon   chan struct{} // closed when nothing is waited for any more
+	stuck     chan struct{} // closed when steps are not waited for any more
+	abandon   chan struct{} // closed when nothing is
 	abandoned sync.Once
 	hung      chan *Finding
 
@@ -57,8 +59,8 @@ func Run(ctx context.Context, o Options, out io.Writer) (Report, error) {
 	o.Dir = dir
 	sandbox := filepath.Join(dir, fmt.Sprintf("keep-mount-stress-%s-%d", time.Now().Format("20060102-150405.000"), os.Getpid()))
 	r := &run{
-		o: o, out: out, began: time.Now(), answers: make(chan answer), pending: map[*client]bool{}, dead: map[*client]bool{},
-		abandon: make(chan struct{}), hung: make(chan *Finding, 1),
+		o: o, out: out, began: time.Now(), answers: make(chan answer), pending: map[*client]int64{}, dead: map[*client]bool{},
+		stuck: make(chan struct{}), abandon: make(chan struct{}), hung: make(chan *Finding, o.Processes+o.Walkers+2),
 		report: &Report{Sandbox: sandbox, Seed: o.Seed, Processes: o.Processes, Walkers: o.Walkers, Unsupported: []string{}, Findings: []*Finding{}},
 	}
 	root := sandbox + "/"
@@ -84,6 +86,8 @@ func (r *run) all(ctx context.Context) (Report, error) {
 	case err = <-done:
 	case f := <-r.hung:
 		r.found(f)
+		close(r.stuck)
+		r.otherHangs()
 		r.giveUp()
 		select {
 		case err = <-done:
@@ -120,6 +124,19 @@ func (r *run) all(ctx context.Context) (Report, error) {
 		err = ctx.Err()
 	}
 	return report, err
+}
+
+// otherHangs waits for those that hang since about the same time: in a deadlock
+// they tell what is waiting for what.
+func (r *run) otherHangs() {
+	for late := time.After(min(3*time.Second, r.o.Stall)); ; {
+		select {
+		case f := <-r.hung:
+			r.found(f)
+		case <-late:
+			return
+		}
+	}
 }
 
 func merge(into map[string]*latencies, kind string, l *latencies) {
@@ -161,13 +178,15 @@ func (r *run) watch(ended <-chan struct{}) {
 	tick := time.NewTicker(min(time.Second, r.o.Stall/4))
 	defer tick.Stop()
 	printed, lastCount := time.Now(), uint64(0)
+	told := map[string]bool{} // whose hangs
 	for {
 		select {
 		case <-ended:
 			return
 		case <-tick.C:
 		}
-		if now, _ := r.self.t.state(); now.Kind != "" && time.Since(now.Since) >= r.o.Stall {
+		if now, _ := r.self.t.state(); now.Kind != "" && time.Since(now.Since) >= r.o.Stall && !told[r.self.name()] {
+			told[r.self.name()] = true
 			r.hangs(r.hangOf(r.self.name(), os.Getpid(), &now))
 		}
 		r.mu.Lock()
@@ -178,7 +197,8 @@ func (r *run) watch(ended <-chan struct{}) {
 		for _, c := range clients {
 			n, heard, _ := c.said()
 			count += n
-			if time.Since(heard) > r.o.Stall+10*time.Second {
+			if time.Since(heard) > r.o.Stall+10*time.Second && !told[c.name()] {
+				told[c.name()] = true
 				r.hangs(&Finding{Kind: hang, Process: c.name(), Round: round, Step: doing,
 					Got: fmt.Sprintf("no word of it for %v; process %d: %s", time.Since(heard).Round(time.Second), c.pid, waitsFor(c.pid, c.pid))})
 			}
@@ -196,7 +216,7 @@ func (r *run) watch(ended <-chan struct{}) {
 func (r *run) hangs(f *Finding) {
 	select {
 	case r.hung <- f:
-	default: // one is enough
+	default: // there are enough
 	}
 }
 
@@ -225,26 +245,26 @@ func (r *run) step(ctx context.Context, name string, with func(i int, q *request
 		}
 		r.ask(c, q)
 	}
-	replies := r.await(ctx, r.workers)
+	replies := r.await(ctx, r.workers, r.stuck)
 	return replies, r.clean() && ctx.Err() == nil
 }
 
 // ask sends a request that is answered, unless c is dead.
 func (r *run) ask(c *client, q *request) {
 	if !r.dead[c] {
-		r.pending[c] = true
+		r.pending[c] = q.Number
 		c.send(q)
 	}
 }
 
-// await waits until none of cs owes an answer. When ctx ends or one has a
+// await waits until none of cs owes an answer, or until is closed. When ctx ends or one has a
 // finding, the others are told to end their step early.
-func (r *run) await(ctx context.Context, cs []*client) []*reply {
+func (r *run) await(ctx context.Context, cs []*client, until <-chan struct{}) []*reply {
 	replies := make([]*reply, len(cs))
 	interrupted := ctx.Done()
 	owed := func() bool {
 		for _, c := range cs {
-			if r.pending[c] {
+			if r.pending[c] != 0 {
 				return true
 			}
 		}
@@ -255,15 +275,13 @@ func (r *run) await(ctx context.Context, cs []*client) []*reply {
 		case <-interrupted:
 			interrupted = nil
 			r.haltAll()
-		case <-r.abandon:
+		case <-until:
 			clear(r.pending)
 		case a := <-r.answers:
-			r.take(a)
-			for i, c := range cs {
-				if c == a.from && a.reply != nil && a.reply.Hang == nil {
-					replies[i] = a.reply
-				}
+			if i := slices.Index(cs, a.from); i >= 0 && a.reply != nil && a.reply.Number == r.pending[a.from] {
+				replies[i] = a.reply
 			}
+			r.take(a)
 		}
 	}
 	return replies
@@ -286,7 +304,9 @@ func (r *run) take(a answer) {
 	case a.reply.Hang != nil:
 		r.hangs(r.hangOf(a.from.name(), a.from.pid, a.reply.Hang))
 	default:
-		delete(r.pending, a.from)
+		if a.reply.Number == r.pending[a.from] {
+			delete(r.pending, a.from)
+		}
 		if f := a.reply.Finding; f != nil {
 			r.found(f)
 			r.haltAll()

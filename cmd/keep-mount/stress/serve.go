@@ -36,7 +36,11 @@ type beat struct {
 	Count uint64 `json:"count"`
 }
 
-const halt = "halt"
+const (
+	halt = "halt"
+	// askStats is answered even while a step hangs.
+	askStats = "stats"
+)
 
 var steps = map[string]func(*worker) error{
 	"homes":             (*worker).stepHomes,
@@ -61,7 +65,6 @@ var steps = map[string]func(*worker) error{
 	"big remove":        (*worker).stepBigRemove,
 	"walk":              (*worker).stepWalk,
 	"remove":            (*worker).stepRemove,
-	"stats":             func(*worker) error { return nil },
 }
 
 // workerEnv tells a program that it is a process of a stress.
@@ -88,6 +91,12 @@ func serve(in io.Reader, out io.Writer, d disk) error {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
 	w := newWorker(cfg, d)
+	var mu sync.Mutex // guards out
+	send := func(r *reply) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return json.NewEncoder(out).Encode(r)
+	}
 	requests, ended := make(chan *request, 4), make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -98,19 +107,18 @@ func serve(in io.Reader, out io.Writer, d disk) error {
 			if dec.Decode(r) != nil {
 				return // nobody is there any more
 			}
-			if r.Name == halt {
+			switch r.Name {
+			case halt:
 				w.halted.Store(r.Number)
-				continue
+			case askStats:
+				if send(&reply{Number: r.Number, Stats: w.t.latencies()}) != nil {
+					return
+				}
+			default:
+				requests <- r
 			}
-			requests <- r
 		}
 	})
-	var mu sync.Mutex // guards out
-	send := func(r *reply) error {
-		mu.Lock()
-		defer mu.Unlock()
-		return json.NewEncoder(out).Encode(r)
-	}
 	wg.Go(func() { w.watch(ended, send) })
 	err := w.loop(requests, send)
 	close(ended)
@@ -150,8 +158,6 @@ func (w *worker) perform(r *request) *reply {
 		out.Snapshot = w.made.snapshot()
 	case "contest", "contest move":
 		out.Wins = w.wins
-	case "stats":
-		out.Stats = w.t.latencies()
 	}
 	return out
 }

@@ -161,7 +161,7 @@ func TestHangIsReportedWithOperationAndProcess(t *testing.T) {
 				free := make(chan struct{})
 				o := tiny(dir)
 				o.Stall, o.disk, o.Variants, o.Ops = 20*time.Second, c.disk(hangingDisk{free: free}), []string{"files"}, 500
-				o.Walkers = -1 // time stands still while something works
+				o.Seed, o.Walkers = 1, -1 // time stands still while something works
 				began := time.Now()
 				var out bytes.Buffer
 				r, err := Run(t.Context(), o, &out)
@@ -172,6 +172,14 @@ func TestHangIsReportedWithOperationAndProcess(t *testing.T) {
 						if text := r.Findings[0].Error(); !strings.Contains(text, w) {
 							t.Errorf("finding %q does not say %q", text, w)
 						}
+					}
+				}
+				if c.name == "of a process" && r.Total < 200 {
+					t.Errorf("the report has %d operations only; want those of the process that hangs too\n%s", r.Total, &out)
+				}
+				for _, f := range r.Findings {
+					if f.Kind != hang {
+						t.Errorf("found %v too; want hangs only", f)
 					}
 				}
 				if took := time.Since(began); took > 3*o.Stall {
