@@ -17,6 +17,7 @@ func tiny(dir string) Options {
 
 func TestEveryRowIsMeasuredAndNothingIsLeft(t *testing.T) {
 	o := tiny(t.TempDir())
+	o.PID = os.Getpid()
 	var out bytes.Buffer
 	r, err := Run(t.Context(), o, &out)
 	if err != nil {
@@ -28,6 +29,9 @@ func TestEveryRowIsMeasuredAndNothingIsLeft(t *testing.T) {
 	for _, row := range r.Rows {
 		if len(row.Values) != 2 || row.Median <= 0 || row.Spread < 0 {
 			t.Errorf("row %+v; want two values and their median", row)
+		}
+		if len(row.CPU) != 2 {
+			t.Errorf("row %+v; want the CPU that the process used", row)
 		}
 		if (row.Ticket > 0) != (row.Ratio > 0) {
 			t.Errorf("row %+v: a ratio goes with a figure of 2015", row)
@@ -103,7 +107,7 @@ func TestInterruptRemovesTheFiles(t *testing.T) {
 func TestBadOptionsMakeNothing(t *testing.T) {
 	dir := t.TempDir()
 	for _, o := range []Options{
-		{}, {Dir: dir, Groups: []string{"nonsense"}}, {Dir: dir, Reps: -1}, {Dir: dir, Stream: 1}, {Dir: dir, Stream: 1 << 44}, {Dir: dir + "/missing"},
+		{}, {Dir: dir, Groups: []string{"nonsense"}}, {Dir: dir, Reps: -1}, {Dir: dir, Stream: 1}, {Dir: dir, Stream: 1 << 44}, {Dir: dir + "/missing"}, {Dir: dir, PID: 1 << 30},
 	} {
 		if _, err := Run(t.Context(), o, new(bytes.Buffer)); err == nil {
 			t.Errorf("Run(%+v) = nil; want that it cannot be", o)
@@ -117,8 +121,8 @@ func TestBadOptionsMakeNothing(t *testing.T) {
 func TestMedianAndSpread(t *testing.T) {
 	var r Report
 	for _, v := range []float64{30, 10, 20} {
-		r.add(Row{Name: "a", Ticket: 10}, v)
-		r.add(Row{Name: "b", Ticket: 40, Lower: true}, v)
+		r.add(Row{Name: "a", Ticket: 10}, v, 0)
+		r.add(Row{Name: "b", Ticket: 40, Lower: true}, v, 0)
 	}
 	r.finish(0)
 	if a, b := r.Rows[0], r.Rows[1]; a.Median != 20 || a.Spread != 1 || a.Ratio != 2 || b.Ratio != 2 {

@@ -18,6 +18,7 @@ type Cmd struct {
 	Several int64    `placeholder:"MIB" help:"Size of each file of four clients. Default: 128 MiB."`
 	Stream  int64    `placeholder:"MIB" help:"Size of the file that is written and read in one go. Default: 2048 MiB."`
 	Files   int      `placeholder:"N" help:"Number of small files. Default: 2000."`
+	PID     int      `name:"pid" placeholder:"PID" help:"Tell how much CPU this process uses meanwhile: the mount's."`
 	JSON    bool     `name:"json" help:"Print the report as JSON; its course goes to standard error."`
 }
 
@@ -37,6 +38,7 @@ func (c *Cmd) Options() Options {
 			*p = n
 		}
 	}
+	o.PID = c.PID
 	if len(c.Only) > 0 {
 		o.Groups = c.Only
 	}

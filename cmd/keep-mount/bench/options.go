@@ -29,6 +29,7 @@ type Options struct {
 	Several int64    // each file of four clients, default 128 MiB
 	Stream  int64    // the file of dd, default 2 GiB
 	Files   int      // small ones of 4 KiB, default 2000
+	PID     int      // of the mount, to tell how much CPU it uses; 0: not told
 
 	// dropCaches makes the kernel forget what it has read; of tests.
 	dropCaches func() error

@@ -38,7 +38,7 @@ func Run(ctx context.Context, o Options, out io.Writer) (report Report, err erro
 	}
 	b := &bench{o: o, out: out, sandbox: filepath.Join(dir, fmt.Sprintf("keep-mount-bench-%s-%d", time.Now().Format("20060102-150405.000"), os.Getpid()))}
 	b.pages.run = uint64(time.Now().UnixNano())
-	b.report = Report{Dir: dir, CPUs: runtime.NumCPU(), Reps: o.Reps, Clients: "threads of one process", Rows: []*Row{}}
+	b.report = Report{Dir: dir, CPUs: runtime.NumCPU(), Reps: o.Reps, PID: o.PID, Clients: "threads of one process", Rows: []*Row{}}
 	if err := b.room(dir); err != nil {
 		return Report{}, err
 	}
@@ -119,10 +119,15 @@ func (b *bench) dropped(name string) (how string, err error) {
 }
 
 // rate measures f, done by n threads at once, which returns how many bytes or
-// things it has done. The result is per second, all together.
-func (b *bench) rate(ctx context.Context, n int, f func(ctx context.Context, client int) (int64, error)) (float64, error) {
+// things it has done. The result is per second, all together; cpu is what the
+// mount used, in parts of one CPU.
+func (b *bench) rate(ctx context.Context, n int, f func(ctx context.Context, client int) (int64, error)) (v, cpu float64, err error) {
 	if err := b.settle(); err != nil {
-		return 0, fmt.Errorf("give earlier data to the disk: %w", err)
+		return 0, 0, fmt.Errorf("give earlier data to the disk: %w", err)
+	}
+	before, err := cpuTime(b.o.PID)
+	if err != nil {
+		return 0, 0, err
 	}
 	counts, errs := make([]int64, n), make([]error, n)
 	var ready, done sync.WaitGroup
@@ -141,21 +146,22 @@ func (b *bench) rate(ctx context.Context, n int, f func(ctx context.Context, cli
 	t := time.Now()
 	close(start)
 	done.Wait()
-	took := time.Since(t)
+	took := max(time.Since(t), 1)
+	after, err := cpuTime(b.o.PID)
 	total := int64(0)
 	for _, c := range counts {
 		total += c
 	}
-	return float64(total) / max(took.Seconds(), 1e-9), errors.Join(errs...)
+	return float64(total) / took.Seconds(), (after - before).Seconds() / took.Seconds(), errors.Join(append(errs, err)...)
 }
 
 // measure adds the rate of f, divided by unit, to a row.
 func (b *bench) measure(ctx context.Context, r Row, n int, unit float64, f func(ctx context.Context, client int) (int64, error)) error {
-	v, err := b.rate(ctx, n, f)
+	v, cpu, err := b.rate(ctx, n, f)
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.Name, err)
 	}
-	b.report.add(r, v/unit)
+	b.report.add(r, v/unit, cpu)
 	return nil
 }
 
