@@ -44,11 +44,18 @@ func start(cfg workerConfig, o Options, wg *sync.WaitGroup, answers chan<- answe
 	if o.Goroutines {
 		fromUs, in := io.Pipe()
 		fromIt, outw := io.Pipe()
-		ended := make(chan error, 1)
+		ended, over := make(chan error, 1), make(chan struct{})
 		go func() {
 			err := serve(fromUs, outw, o.disk)
-			outw.Close()
+			close(over)
 			ended <- err
+		}()
+		go func() { // what it says ends with it, or when nobody waits any more
+			select {
+			case <-over:
+			case <-abandon:
+			}
+			_ = outw.Close() // never fails
 		}()
 		c.in, out = in, fromIt
 		wait = func() error {
@@ -64,10 +71,6 @@ func start(cfg workerConfig, o Options, wg *sync.WaitGroup, answers chan<- answe
 				return nil
 			}
 		}
-		go func() { // what waits for a hanging goroutine stops
-			<-abandon
-			outw.Close()
-		}()
 	} else {
 		self, err := os.Executable()
 		if err != nil {

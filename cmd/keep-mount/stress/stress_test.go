@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
@@ -21,12 +23,12 @@ func TestMain(m *testing.M) {
 	if Main() {
 		return
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // tiny is a stress of a second or less.
 func tiny(dir string) Options {
-	return Options{Dir: dir, Processes: 3, Walkers: 1, Rounds: 1, Ops: 40, Big: 1 << 20, Goroutines: true, Progress: -1, Stall: 30 * time.Second}
+	return Options{Dir: dir, Processes: 3, Walkers: 1, Rounds: 1, Ops: 30, Big: 1 << 20, Goroutines: true, Progress: -1, Stall: 30 * time.Second}
 }
 
 // memoryDir is in memory where it can be: with the fsyncs of a busy disk the
@@ -62,9 +64,9 @@ func TestGoodDirectoryPassesAndNothingIsLeft(t *testing.T) {
 	}{
 		{"goroutines", func(*Options) {}},
 		{"processes", func(o *Options) { o.Goroutines, o.Rounds = false, 2 }},
-		{"tops in the directory itself", func(o *Options) { o.Collections = true }},
+		{"tops in the directory itself", func(o *Options) { o.Collections, o.Variants = true, []string{"files", "collections", "moves"} }},
 		{"alone", func(o *Options) { o.Processes, o.Tops, o.Walkers = 1, 1, -1 }},
-		{"even number of processes", func(o *Options) { o.Processes = 4 }},
+		{"even number of processes", func(o *Options) { o.Processes, o.Variants = 4, []string{"collections", "same", "moves"} }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := tiny(memoryDir(t))
