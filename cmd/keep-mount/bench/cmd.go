@@ -13,7 +13,7 @@ type Cmd struct {
 
 	Quick   bool     `help:"Small files and two repetitions: a few seconds, and figures that tell little."`
 	Reps    int      `short:"r" placeholder:"N" help:"Repetitions, of which the median counts. Default: 3."`
-	Only    []string `placeholder:"NAME,..." help:"Only these groups of measurements: iozone, dd, small."`
+	Only    []string `placeholder:"NAME" help:"Only these groups of measurements: iozone, dd, small."`
 	Single  int64    `placeholder:"MIB" help:"Size of the file of one client. Default: 512 MiB."`
 	Several int64    `placeholder:"MIB" help:"Size of each file of four clients. Default: 128 MiB."`
 	Stream  int64    `placeholder:"MIB" help:"Size of the file that is written and read in one go. Default: 2048 MiB."`

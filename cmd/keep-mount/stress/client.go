@@ -40,76 +40,15 @@ func (c *client) name() string { return newWorker(c.cfg, nil).name() }
 func start(cfg workerConfig, o Options, wg *sync.WaitGroup, answers chan<- answer, abandon <-chan struct{}) (*client, error) {
 	c := &client{cfg: cfg, pid: os.Getpid(), heard: time.Now()}
 	var out io.Reader
-	wait := func() error { return nil }
+	var wait func() error
+	var err error
 	if o.Goroutines {
-		fromUs, in := io.Pipe()
-		fromIt, outw := io.Pipe()
-		ended, over := make(chan error, 1), make(chan struct{})
-		go func() {
-			err := serve(fromUs, outw, o.disk)
-			close(over)
-			ended <- err
-		}()
-		go func() { // what it says ends with it, or when nobody waits any more
-			select {
-			case <-over:
-			case <-abandon:
-			}
-			_ = outw.Close() // never fails
-		}()
-		c.in, out = in, fromIt
-		wait = func() error {
-			select {
-			case err := <-ended:
-				return err
-			case <-abandon:
-			}
-			select { // it is about to end, unless it hangs
-			case err := <-ended:
-				return err
-			case <-time.After(afterKill / 2):
-				return nil
-			}
-		}
-	} else {
-		self, err := os.Executable()
-		if err != nil {
-			return nil, fmt.Errorf("find this program: %w", err)
-		}
-		c.cmd = exec.Command(self)
-		c.cmd.Env = append(os.Environ(), workerEnv+"=1")
-		// A Ctrl-C at the terminal is for the coordinator only.
-		c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		c.cmd.Stderr = (*tail)(c)
-		c.cmd.WaitDelay = time.Second
-		if c.in, err = c.cmd.StdinPipe(); err == nil {
-			out, err = c.cmd.StdoutPipe()
-		}
-		if err == nil {
-			err = c.cmd.Start()
-		}
-		if err != nil {
-			return nil, fmt.Errorf("start a process: %w", err)
-		}
-		c.pid, wait = c.cmd.Process.Pid, c.cmd.Wait
+		out, wait = c.startGoroutine(o.disk, abandon)
+	} else if out, wait, err = c.startProcess(); err != nil {
+		return nil, fmt.Errorf("start a process: %w", err)
 	}
 	wg.Go(func() {
-		dec := json.NewDecoder(out)
-		for {
-			r := new(reply)
-			if dec.Decode(r) != nil {
-				break
-			}
-			c.mu.Lock()
-			c.heard = time.Now()
-			if r.Beat != nil {
-				c.count = r.Beat.Count
-			}
-			c.mu.Unlock()
-			if r.Beat == nil {
-				c.tell(answers, abandon, r)
-			}
-		}
+		c.listen(out, answers, abandon)
 		err := wait()
 		c.mu.Lock()
 		expected := c.closing && err == nil || c.killed
@@ -119,6 +58,85 @@ func start(cfg workerConfig, o Options, wg *sync.WaitGroup, answers chan<- answe
 		}
 	})
 	return c, json.NewEncoder(c.in).Encode(cfg)
+}
+
+// startProcess starts this program again.
+func (c *client) startProcess() (out io.Reader, wait func() error, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, nil, err
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), workerEnv+"=1")
+	// A Ctrl-C at the terminal is for the coordinator only.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Stderr = (*tail)(c)
+	cmd.WaitDelay = time.Second
+	if c.in, err = cmd.StdinPipe(); err != nil {
+		return nil, nil, err
+	}
+	if out, err = cmd.StdoutPipe(); err != nil {
+		return nil, nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, nil, err
+	}
+	c.cmd, c.pid = cmd, cmd.Process.Pid
+	return out, cmd.Wait, nil
+}
+
+// startGoroutine starts one instead. When abandon is closed, wait waits for it a
+// moment only: it may hang.
+func (c *client) startGoroutine(d disk, abandon <-chan struct{}) (out io.Reader, wait func() error) {
+	fromUs, in := io.Pipe()
+	fromIt, outw := io.Pipe()
+	c.in = in
+	ended, over := make(chan error, 1), make(chan struct{})
+	go func() {
+		err := serve(fromUs, outw, d)
+		close(over)
+		ended <- err
+	}()
+	go func() { // what it says ends with it, or when nobody waits any more
+		select {
+		case <-over:
+		case <-abandon:
+		}
+		_ = outw.Close() // never fails
+	}()
+	return fromIt, func() error {
+		select {
+		case err := <-ended:
+			return err
+		case <-abandon:
+		}
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(afterKill / 2):
+			return nil
+		}
+	}
+}
+
+// listen passes on what the process says until it says no more.
+func (c *client) listen(out io.Reader, answers chan<- answer, abandon <-chan struct{}) {
+	dec := json.NewDecoder(out)
+	for {
+		r := new(reply)
+		if dec.Decode(r) != nil {
+			return
+		}
+		c.mu.Lock()
+		c.heard = time.Now()
+		if r.Beat != nil {
+			c.count = r.Beat.Count
+		}
+		c.mu.Unlock()
+		if r.Beat == nil {
+			c.tell(answers, abandon, r)
+		}
+	}
 }
 
 func (c *client) tell(answers chan<- answer, abandon <-chan struct{}, r *reply) {

@@ -22,7 +22,7 @@ type Cmd struct {
 	Tops        int           `placeholder:"N" help:"Top-level directories. Default: 3."`
 	SmallBytes  int64         `placeholder:"BYTES" help:"Largest size of small files. Default: 65536."`
 	BigBytes    int64         `placeholder:"BYTES" help:"Largest size of big files, up to 64 MiB. Default: 8 MiB."`
-	Variants    []string      `placeholder:"NAME,..." help:"Only these kinds of work: files, collections, same, moves, contest, churn, big."`
+	Variants    []string      `placeholder:"NAME" help:"Only these kinds of work: files, collections, same, moves, contest, churn, big."`
 	Collections bool          `help:"Make the top-level directories in DIR itself, all with one prefix, rather than in a directory of their own. Where mkdir makes a collection, each is one, and moves between them are moves between collections."`
 	Seed        uint64        `placeholder:"N" help:"Make the choices of an earlier run, which has printed its seed."`
 	Stall       time.Duration `default:"60s" help:"An operation that takes longer hangs: it is reported and the stress ends."`

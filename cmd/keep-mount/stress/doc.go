@@ -4,8 +4,9 @@
 // It makes a sandbox in the directory and starts processes that work in it, round
 // by round. Each knows exactly what must be there, so that whatever is lost, torn,
 // stale or swapped is found, and said: what, where, what was expected, what came.
-// Contents say of themselves who wrote them and when (content.go). In the end
-// everything has been removed again and nothing is left over.
+// Contents say of themselves who wrote them and when (content.go), and are
+// compared byte for byte. In the end everything has been removed again and
+// nothing is left over.
 //
 // # Processes and steps
 //
