@@ -319,4 +319,3 @@ func (r *run) collect(stats map[string]*latencies) {
 		}
 	}
 }
-
