@@ -127,7 +127,7 @@ func (m *Mounted) lookupFolder(dir *inode, name string, out *fuse.EntryOut) erro
 		case !ok:
 			return fs.ErrNotExist
 		case e.Tmp:
-			ref := m.tmpRef(name)
+			ref := m.tmps[name].root.Again()
 			info, _ := ref.Info()
 			m.answer(ref, info, dir, name, out)
 			return nil

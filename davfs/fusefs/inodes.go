@@ -211,7 +211,4 @@ func (m *Mounted) dropAll() {
 	m.table.mu.Lock()
 	m.table.init()
 	m.table.mu.Unlock()
-	for _, c := range m.tmps {
-		c.Release()
-	}
 }

@@ -37,6 +37,7 @@ type Options struct {
 	Debug          bool           // logs each request
 	Waiting        func() int64   `json:"-"` // how many bytes are written and not stored as blocks yet; may be nil
 
+	StorageClasses     []string      // that the records of private collections ask for
 	CrunchstatInterval time.Duration // figures are written to Crunchstat this often; 0: never
 	Crunchstat         io.Writer     `json:"-"`
 }
@@ -82,7 +83,7 @@ type Mounted struct {
 	notes  *notifier
 	stats  counters
 	served sync.WaitGroup
-	tmps   []*collfs.Collection // released at the end
+	tmps   tmps
 	gone   atomic.Bool
 }
 
@@ -97,12 +98,11 @@ func Mount(dir string, site *davfs.FS, o Options) (*Mounted, error) {
 	if o.Subtype == "" {
 		o.Subtype = "keepdav"
 	}
-	m := &Mounted{site: site, files: site.Files(), opt: o, dir: dir, work: context.Background()}
+	m := &Mounted{site: site, files: site.Files(), opt: o, dir: dir, work: context.Background(), tmps: make(tmps)}
 	m.notes = newNotifier(m)
 	m.view = m.files.NewView(m.notice)
 	if err := m.start(); err != nil {
-		m.view.Close()
-		m.notes.close()
+		m.end()
 		return nil, err
 	}
 	return m, nil
@@ -118,19 +118,17 @@ func (m *Mounted) start() error {
 	}
 	server, err := fuse.NewServer(&raw{RawFileSystem: fuse.NewDefaultRawFileSystem(), m: m}, at, m.fuseOptions())
 	if err != nil {
-		m.dropAll()
 		return fmt.Errorf("mount %s: %w", m.dir, err)
 	}
 	m.server = server
 	m.notes.start(server)
 	m.served.Go(func() {
 		server.Serve()
-		m.unmounted()
+		m.gone.Store(true)
 	})
 	if m.opt.Device < 0 {
 		if err := server.WaitMount(); err != nil {
 			_ = server.Unmount()
-			m.served.Wait()
 			return fmt.Errorf("mount %s: %w", m.dir, err)
 		}
 	}
@@ -224,13 +222,19 @@ func (m *Mounted) Unmount() error {
 	return nil
 }
 
-// unmounted ends everything after the last request.
-func (m *Mounted) unmounted() {
-	m.gone.Store(true)
+// Close frees everything, after Wait. What is dirty stays with the collections.
+func (m *Mounted) Close() {
+	m.served.Wait()
+	m.end()
+}
+
+func (m *Mounted) end() {
+	m.served.Wait()
 	m.view.Close()
 	m.notes.close()
 	m.open.closeAll()
 	m.dropAll()
+	m.closeTmps()
 }
 
 // Flush commits everything that is dirty, in all collections of the store.

@@ -4,9 +4,14 @@ import (
 	"bytes"
 	"crypto/md5"
 	"crypto/rand"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
 	"testing"
 
 	"keepdav/davfs/fusefs"
@@ -108,5 +113,42 @@ func TestChangesOfOthersAreSeen(t *testing.T) {
 		}
 		m.do("remove", "/home/c/moved", "")
 		eventually(t, "the removal is seen", func() bool { return m.names() == "f" })
+	}
+}
+
+// A job's output: a directory that has no record, whose manifest is read from the
+// mount.
+func TestTmpCollection(t *testing.T) {
+	m := newMount(t, func(o *fusefs.Options) {
+		o.Layout.Entries = append(o.Layout.Entries, fusefs.Entry{Name: "tmp", Tmp: true})
+	})
+	m.dir = filepath.Join(m.top, "tmp")
+	meta := func() (r struct {
+		UUID     *string `json:"uuid"`
+		PDH      string  `json:"portable_data_hash"`
+		Manifest string  `json:"manifest_text"`
+	}) {
+		t.Helper()
+		if err := json.Unmarshal([]byte(m.read(".arvados#collection")), &r); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	if got := meta(); got.Manifest != "" || got.UUID != nil || got.PDH != "d41d8cd98f00b204e9800998ecf8427e+0" {
+		t.Errorf("of an empty collection: %+v", got)
+	}
+	for i := range 100 {
+		m.write(fmt.Sprintf("f%03d", i), strings.Repeat(fmt.Sprint(i%10), 1000))
+	}
+	got := meta()
+	if blocks := regexp.MustCompile(`[0-9a-f]{32}\+\d+`).FindAllString(got.Manifest, -1); len(blocks) != 1 {
+		t.Errorf("100 small files are in %d blocks; want 1:\n%s", len(blocks), got.Manifest)
+	}
+	m.write("f000", "changed")
+	if again := meta(); again.PDH == got.PDH || strings.Count(again.Manifest, ":f") != 100 {
+		t.Errorf("after another write: %+v", again)
+	}
+	if err := os.Rename(filepath.Join(m.dir, "f001"), filepath.Join(m.top, "home/c/f001")); !errors.Is(err, syscall.EXDEV) {
+		t.Errorf("rename to a collection with a record = %v; want EXDEV, after which programs copy", err)
 	}
 }

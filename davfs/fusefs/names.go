@@ -385,6 +385,9 @@ func (m *Mounted) rename(in *fuse.RenameIn, name, newName string) error {
 		}
 		err = dir.ref.Rename(name, to.ref, newName, how)
 		if errors.Is(err, collfs.ErrOtherCollection) {
+			if m.isTmp(dir.ref.Collection()) || m.isTmp(to.ref.Collection()) {
+				return syscall.EXDEV
+			}
 			return dir.ref.Transfer(m.work, name, to.ref, newName, how)
 		}
 	}

@@ -181,9 +181,16 @@ func serve(conf string) error {
 		}
 	}
 	failing.Store(false)
-	if err := m.Unmount(); err != nil {
-		return err
+	for end := time.Now().Add(5 * time.Second); ; { // a thread that has just ended may count as a user still
+		err := m.Unmount()
+		if err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			return err
+		}
 	}
+	m.Close()
 	site.Close()
 	if err := files.Close(ctx); err != nil {
 		return err

@@ -35,8 +35,8 @@ func (m *Mounted) metaFile(dir *inode, name string) *text {
 		return nil
 	}
 	c := dir.ref.Collection()
-	if m.isTmp(c) {
-		return m.tmpText(c)
+	if t := m.tmpOf(c); t != nil {
+		return t.text
 	}
 	name, err := m.collectionName(c)
 	if err != nil {
