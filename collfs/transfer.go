@@ -249,7 +249,7 @@ func (f *FS) Absorb(ctx context.Context, src, dst *Collection, to string, o Tran
 	o.Move = false
 	if move {
 		o.absorb = true
-		o.Records = append(slices.Clone(o.Records), RecordOp{Kind: Trash, UUID: src.key.id})
+		o.Records = append(slices.Clone(o.Records), RecordOp{Kind: Trash, UUID: src.key.id, Still: true})
 	}
 	return f.Transfer(ctx, src, "", dst, to, o)
 }
@@ -506,6 +506,13 @@ func (t *transfer) plan(tx *Tx) ([]part, error) {
 	parts, err := t.build(tx)
 	if err != nil {
 		return nil, err
+	}
+	for i := range tx.Records {
+		for _, c := range t.all {
+			if op := &tx.Records[i]; op.Still && op.UUID == c.key.id {
+				op.Base = c.record.Revision // of what was moved, or seen to be empty
+			}
+		}
 	}
 	for _, p := range parts {
 		sum := *p.c.tree // only its sums change

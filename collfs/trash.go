@@ -20,7 +20,7 @@ func (f *FS) TrashEmpty(ctx context.Context, c *Collection, check Check, more ..
 }
 
 // trashEmptyLocked returns what puts c in the trash as long as nobody, here or
-// elsewhere, has put anything into it.
+// elsewhere, has put anything into it: plan says at which revision that is.
 func (c *Collection) trashEmptyLocked() (RecordOp, error) {
 	switch {
 	case c.ReadOnly():
@@ -28,5 +28,5 @@ func (c *Collection) trashEmptyLocked() (RecordOp, error) {
 	case c.tree.root.kids.n > 0:
 		return RecordOp{}, pathError("remove", "", ErrNotEmpty)
 	}
-	return RecordOp{Kind: Trash, UUID: c.key.id, Still: true, Base: c.record.Revision}, nil
+	return RecordOp{Kind: Trash, UUID: c.key.id, Still: true}, nil
 }

@@ -172,3 +172,32 @@ func TestExtractTakesThePlaceOfAnEmptyCollection(t *testing.T) {
 		t.Errorf("Extract() over its source = %v; want ErrIntoItself", err)
 	}
 }
+
+// What another process puts into a collection that is just being moved goes along.
+func TestAbsorbTakesAlongWhatAnotherPutsThere(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	f, other := e.fs(), e.fs()
+	a, b := twoCollections(t, e, f)
+	commit(t, a)
+	theirs := e.open(other, a.UUID())
+	var once sync.Once
+	e.catalog.Fault = func(_ context.Context, tx collfs.Tx) (o memcatalog.Outcome) {
+		if len(tx.Records) > 0 {
+			once.Do(func() {
+				put(t, theirs, "f", "theirs")
+				commit(t, theirs)
+			})
+		}
+		return o
+	}
+	if _, err := f.Absorb(ctx, a, b, "a", collfs.TransferOptions{Move: true}); err != nil || !e.trashed(a.UUID()) {
+		t.Fatalf("Absorb() = %v, in the trash %v", err, e.trashed(a.UUID()))
+	}
+	if got := get(t, b, "a/f"); got != "theirs" {
+		t.Errorf("the file = %q", got)
+	}
+	if got := get(t, b, "a/z"); got != "z" {
+		t.Errorf("ours = %q", got)
+	}
+}
