@@ -222,8 +222,7 @@ func (c *countedFolders) List(ctx context.Context, id collfs.UUID) ([]collfs.Ent
 func TestLocateInAProjectThatIsKnownCostsNoQuery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		counted := new(countedFolders)
-		var r *rig
-		r = newRig(t, func(c *davfs.Config) {
+		r := newRig(t, func(c *davfs.Config) {
 			counted.backend = c.Folders.(backend)
 			c.Folders = counted
 		})
