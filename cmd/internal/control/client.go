@@ -68,3 +68,17 @@ func Call(ctx context.Context, dir, name string, args json.RawMessage, tell func
 
 // refusal is the text of an answer that is no success.
 func refusal(text []byte) error { return errors.New(string(bytes.TrimSpace(text))) }
+
+// Answers tells whether a process has the store in dir open and answers.
+func Answers(ctx context.Context, dir string) (bool, error) {
+	c, err := dialUnix(ctx, socketPath(dir))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return false, nil
+	case errors.Is(err, fs.ErrPermission):
+		return false, fmt.Errorf("another user's program has the store in %s open, and only that user may mount it: %w", dir, err)
+	case err != nil:
+		return false, fmt.Errorf("control socket: %w", err)
+	}
+	return true, c.Close()
+}

@@ -134,7 +134,9 @@ func TestDescriptorsGoThroughTheSocket(t *testing.T) {
 			return s.Send(named{Name: err.Error()})
 		}
 		defer f.Close()
-		_, err = f.WriteString("for " + n.Name)
+		if _, err := f.WriteString("for " + n.Name); err != nil {
+			return err
+		}
 		return s.Send(named{Name: "written"})
 	})
 	f, err := os.Create(filepath.Join(t.TempDir(), "f"))

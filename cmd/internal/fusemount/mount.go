@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -21,7 +22,9 @@ type Options struct {
 	// CheckModes has the kernel compare owners and permission bits. Otherwise
 	// whoever reaches the mount may do what the program lets him.
 	CheckModes bool
+	Devices    bool // device files and set-user-ID bits count, if root mounts
 	NoExec     bool
+	ReadAhead  int // KiB that the kernel reads ahead, if it lets us choose; 0: as it likes
 }
 
 // Errors to be asked for with errors.Is. Their texts come with what to do.
@@ -77,6 +80,9 @@ func mountDirect(dir string, o Options) (*os.File, error) {
 	}
 	dev := os.NewFile(uintptr(fd), "/dev/fuse")
 	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV)
+	if o.Devices {
+		flags = 0
+	}
 	if o.ReadOnly {
 		flags |= unix.MS_RDONLY
 	}
@@ -88,7 +94,15 @@ func mountDirect(dir string, o Options) (*os.File, error) {
 		dev.Close()
 		return nil, &fs.PathError{Op: "mount", Path: dir, Err: err}
 	}
+	o.setReadAhead(dir)
 	return dev, nil
+}
+
+// setReadAhead changes what only root may change; without it reads are smaller.
+func (o Options) setReadAhead(dir string) {
+	if e, there, err := At(dir); err == nil && there && o.ReadAhead > 0 {
+		_ = os.WriteFile("/sys/class/bdi/"+e.Device+"/read_ahead_kb", []byte(strconv.Itoa(o.ReadAhead)), 0)
+	}
 }
 
 // words are the options that both ways of mounting take.
@@ -230,4 +244,16 @@ func Unmount(dir string, lazy bool) error {
 	default:
 		return fmt.Errorf("unmount %s: %s (%w)", dir, says, err)
 	}
+}
+
+// Abort makes the kernel give up a mount that was taken out of the tree while
+// programs have files open: whatever they do with those fails from now on, and who
+// serves the mount sees its end. It needs the file system fusectl, which is
+// usually there.
+func Abort(device string) error {
+	_, minor, _ := strings.Cut(device, ":")
+	if _, err := strconv.ParseUint(minor, 10, 32); err != nil {
+		return fmt.Errorf("abort: %q is no device", device)
+	}
+	return os.WriteFile("/sys/fs/fuse/connections/"+minor+"/abort", []byte("1"), 0)
 }
