@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"keepdav/cmd/internal/control"
+	"keepdav/cmd/internal/embedded"
+	"keepdav/cmd/internal/mounting"
+	"keepdav/collfs/sqlite"
+)
+
+// A source is where mounts come from: a store that this process has open, or the
+// process that has.
+type source struct {
+	dir     string
+	log     zerolog.Logger
+	store   *embedded.Store // nil: another process has it open
+	host    *mounting.Host
+	control *control.Server
+}
+
+// How long a server that has the lock of the store, and does not answer, may take to begin or to end.
+const (
+	lockPatience = 3 * time.Second
+	lockPause    = 100 * time.Millisecond
+)
+
+// openSource opens the store, or finds who has it open. It has to be closed.
+func openSource(ctx context.Context, c *mountCmd, serve mounting.Serve, log zerolog.Logger) (*source, error) {
+	dir, err := filepath.Abs(c.storeDir())
+	if err != nil {
+		return nil, err
+	}
+	if err := c.checkStore(dir); err != nil {
+		return nil, err
+	}
+	s := &source{dir: dir, log: log}
+	for late := time.Now().Add(lockPatience); ; {
+		if answers, err := control.Answers(ctx, dir); answers || err != nil {
+			return s, err
+		}
+		s.store, err = embedded.Open(ctx, embedded.Config{Dir: dir, Log: log, TreeBytes: int64(c.DirectoryCache)})
+		if _, inUse := errors.AsType[*sqlite.InUseError](err); !inUse {
+			break
+		}
+		if time.Now().After(late) {
+			return nil, fmt.Errorf("%w, and that does not answer on %s: a keep-dav command may be at work; wait for its end, or end it", err, filepath.Join(dir, "control.sock"))
+		}
+		select {
+		case <-time.After(lockPause):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := s.beHost(ctx, serve); err != nil {
+		return nil, errors.Join(err, s.close(ctx))
+	}
+	return s, nil
+}
+
+// checkStore refuses to make a store where nobody expects one.
+func (c *mountCmd) checkStore(dir string) error {
+	there, err := embedded.Exists(dir)
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	if !there && !c.ReadWrite {
+		return fmt.Errorf("there is no store in %s: --store names another; \"keep-dav serve\", or keep-mount with --read-write, makes one", dir)
+	}
+	return nil
+}
+
+// errOnlyMounts is what administration commands are told.
+var errOnlyMounts = errors.New("keep-mount has the store open, and does nothing but mounts: unmount first, or let \"keep-dav serve\" run before you mount")
+
+// beHost has other processes of this store served.
+func (s *source) beHost(ctx context.Context, serve mounting.Serve) (err error) {
+	if _, err := s.store.FirstUser(ctx, ""); err != nil {
+		return err
+	}
+	s.host = mounting.NewHost(s.store, serve, false, s.log)
+	s.control, err = control.Serve(s.dir, control.Handlers{
+		Operation: func(string) control.Operation {
+			return func(context.Context, json.RawMessage, func(control.Progress)) (any, error) { return nil, errOnlyMounts }
+		},
+		Talk: func(name string) control.Talk {
+			if name == mounting.TalkName {
+				return s.host.Talk
+			}
+			return nil
+		},
+	}, s.log)
+	return err
+}
+
+// mount mounts at dir.
+func (s *source) mount(ctx context.Context, dir string, r mounting.Request, crunchstat io.Writer) (*mounting.Mount, error) {
+	if s.store == nil {
+		return mounting.Attach(ctx, s.dir, dir, r, crunchstat)
+	}
+	return s.host.Mount(ctx, dir, r, crunchstat)
+}
+
+// guestsGone is closed when no other process has a mount here.
+func (s *source) guestsGone() <-chan struct{} {
+	if s.store == nil {
+		none := make(chan struct{})
+		close(none)
+		return none
+	}
+	return s.host.NoGuests()
+}
+
+// close asks mounts of other processes to end, waits for that, and writes everything down.
+func (s *source) close(ctx context.Context) error {
+	if s.store == nil {
+		return nil
+	}
+	if s.control != nil {
+		s.control.Stop(ctx)
+	}
+	return s.store.Close(ctx)
+}
