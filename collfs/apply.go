@@ -37,6 +37,8 @@ func (t *Tree) apply(op Op) (n *node, err error) {
 		return nil, nil
 	case OpPatch:
 		return t.patch(op)
+	case OpLink:
+		return t.hardlink(op.Src, op.Path, op.Time)
 	}
 	return nil, fs.ErrInvalid
 }
@@ -83,7 +85,7 @@ func (t *Tree) put(path string, c Content, a Attr, time int64) (*node, error) {
 	case n == nil:
 		n = &node{}
 		t.link(up, name, n)
-		t.countOne(n, 1)
+		t.countOne(name, n, 1)
 		up.entryChanged(time)
 	case n.isDir():
 		return nil, ErrIsDir
@@ -106,33 +108,45 @@ func (t *Tree) mkdir(path string, a Attr, time int64) (*node, error) {
 	}
 	n := &node{attr: a.changedAt(time), kids: new(dir)}
 	t.link(up, name, n)
-	t.countOne(n, 1)
+	t.countOne(name, n, 1)
 	up.entryChanged(time)
 	return n, nil
 }
 
-// remove takes away what is at path with all below it and returns it. Removing
-// the root empties it: then the result is a directory that has what was in it.
+// remove takes away what is at path with all below it and returns it. If the
+// tree keeps other names of a file, the result has a copy of it. Removing the root
+// puts an empty one in its place.
 func (t *Tree) remove(path string, time int64) (*node, error) {
 	n, err := t.find(path)
 	if err != nil {
 		return nil, err
 	}
 	if n == t.root {
-		old := *t.root
-		for _, k := range old.kids.view().all {
-			k.up = &old
-		}
-		t.root.kids = new(dir)
+		t.root = &node{attr: n.attr, kids: new(dir)}
 		t.files, t.dirs, t.bytes, t.segs, t.names, t.holes = 0, 0, 0, 0, 0, 0
 		t.indexed = new(atomic.Int64)
 		t.root.entryChanged(time)
-		return &old, nil
+		t.linked = false
+		return n, nil
 	}
-	n.up.entryChanged(time)
-	t.unlink(n)
-	t.count(n, -1)
+	p := t.placeOf(path)
+	t.count(p.name, n, -1)
+	t.dropEntry(p, n, time)
+	switch {
+	case n.isDir():
+		t.part(n, time)
+	case n.up != nil:
+		return n.clone(), nil
+	}
 	return n, nil
+}
+
+// dropEntry takes away the entry p, which n is, but not out of the sums.
+func (t *Tree) dropEntry(p place, n *node, time int64) {
+	p.up.entryChanged(time)
+	if t.dropName(n, p); n.up != nil { // the other names show it
+		n.attr = n.attr.changedAt(time)
+	}
 }
 
 // target checks that src may become dst and returns the directory and the name
@@ -158,7 +172,8 @@ func (t *Tree) target(src *node, dst string) (up *node, name string, old *node, 
 	return up, name, old, nil
 }
 
-// rename moves what is at src, in constant time, and returns it.
+// rename moves what is at src, in constant time, and returns it. If dst is another
+// name of the same file, src goes.
 func (t *Tree) rename(src, dst string, time int64) (*node, error) {
 	n, err := t.find(src)
 	if err != nil {
@@ -171,17 +186,21 @@ func (t *Tree) rename(src, dst string, time int64) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if old == n {
+	from, to := t.placeOf(src), place{up, name}
+	switch {
+	case from == to:
 		return n, nil
+	case old == n:
+		t.countOne(from.name, n, -1)
+		t.dropEntry(from, n, time)
+		return n, nil
+	case old != nil:
+		t.countOne(name, old, -1)
+		t.dropEntry(to, old, time)
 	}
-	if old != nil {
-		t.unlink(old)
-		t.countOne(old, -1)
-	}
-	n.up.entryChanged(time)
-	t.unlink(n)
-	t.names += int64(len(name) - len(n.name))
-	t.link(up, name, n)
+	from.up.entryChanged(time)
+	t.names += int64(len(name) - len(from.name))
+	t.moveName(n, from, to)
 	up.entryChanged(time)
 	n.attr = n.attr.changedAt(time)
 	return n, nil
@@ -198,19 +217,20 @@ func (t *Tree) copy(src, dst string, time int64) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if old == n {
+	to := place{up, name}
+	if old == n && (n == t.root || t.placeOf(src) == to) {
 		return n, nil
 	}
 	if old != nil {
-		t.unlink(old)
-		t.countOne(old, -1)
+		t.countOne(name, old, -1)
+		t.dropEntry(to, old, time)
 	}
 	c := n.clone()
 	if time != 0 {
-		c.eachNode(func(m *node) { m.attr.Ctime = time })
+		c.eachEntry(name, func(_ string, m *node) { m.attr.Ctime = time })
 	}
 	t.link(up, name, c)
-	t.count(c, 1)
+	t.count(name, c, 1)
 	up.entryChanged(time)
 	return c, nil
 }

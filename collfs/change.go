@@ -10,9 +10,10 @@ import (
 // know beyond it.
 type change struct {
 	Op
-	was  Attr    // of a put that replaces, or of setattr: the attributes before
-	full Content // of a patch: what the file has when all patches made at one time are applied
-	node *node   // rename, copy: what was made; delete: what was taken away, which nobody changes any more
+	was  Attr     // of a put that replaces, or of setattr: the attributes before
+	full Content  // of a patch: what the file has when all patches made at one time are applied
+	node *node    // rename, copy: what was made; delete: what was taken away, which nobody changes any more; link: a copy of the file
+	also []string // put, patch, setattr: the other names of the file
 }
 
 // A Replace says what may be in the way of a move or copy.
@@ -92,8 +93,19 @@ func (c *Collection) noteChangeLocked(ch change) {
 		return
 	}
 	c.noteLocked(c.noticeLocked(ch.Path, ch.Kind == OpDelete || ch.Kind == OpRename || ch.Kind == OpCopy))
-	if ch.Kind == OpRename {
+	switch ch.Kind {
+	case OpRename:
 		c.noteLocked(c.noticeLocked(ch.Src, true))
+	case OpLink:
+		c.noteLocked(c.noticeLocked(ch.Src, false))
+	}
+	c.noteAllLocked(ch.also)
+}
+
+// noteAllLocked notes files that are not what they were.
+func (c *Collection) noteAllLocked(paths []string) {
+	for _, path := range paths {
+		c.noteLocked(c.noticeLocked(path, false))
 	}
 }
 
@@ -118,7 +130,7 @@ func (c *Collection) checkLocked(check Check, path string) error {
 		return nil
 	}
 	if n := c.tree.lookup(path); n != nil {
-		return check(n.info(), true)
+		return check(n.infoAt(path), true)
 	}
 	return check(NodeInfo{}, false)
 }
@@ -145,7 +157,7 @@ func (c *Collection) mkdirLocked(path string, a Attr) (NodeInfo, error) {
 		return NodeInfo{}, pathError("mkdir", path, err)
 	}
 	c.addLocked(change{Op: op})
-	return n.info(), nil
+	return n.infoAt(path), nil
 }
 
 // Link gives a staged file its name, in place of a file that has it. The stage
@@ -196,8 +208,8 @@ func (c *Collection) linkLocked(content Content, path string, attr func(Attr, bo
 	if err != nil {
 		return NodeInfo{}, false, pathError("put", path, err)
 	}
-	c.addLocked(change{Op: op, was: was})
-	return n.info(), old == nil, nil
+	c.addLocked(change{Op: op, was: was, also: n.pathsBut(path)})
+	return n.infoAt(path), old == nil, nil
 }
 
 // Remove takes away a file or an empty directory.
@@ -233,35 +245,30 @@ func (c *Collection) remove(path string, check Check, all bool) error {
 }
 
 // removeLocked takes away n, which is at path. Handles keep their files, which
-// have no name from now on.
+// have no name from now on unless they have others.
 func (c *Collection) removeLocked(path string, n *node) error {
 	c.settleBelowLocked(n)
+	now := c.now()
 	for h := range c.opened {
-		if h.below(n) {
+		if h.onlyBelow(n) {
 			c.detachLocked(h)
+			h.attr = h.attr.changedAt(now)
 		}
 	}
-	if n.open != nil && !n.isDir() {
+	if n.open != nil && !n.hasHandles() && !n.isDir() && n.links() == 1 {
 		c.detachLocked(n)
-		n = c.tree.lookup(path) // the copy that took its place
+		n.attr = n.attr.changedAt(now)
 	}
-	ch := change{Op: Op{Kind: OpDelete, Path: path, Old: n.id, Time: c.now()}}
+	n = c.tree.lookup(path) // perhaps the copy that took its place
+	others := c.othersLocked(path, n)
+	ch := change{Op: Op{Kind: OpDelete, Path: path, Old: n.id, Time: now}}
 	var err error
 	if ch.node, err = c.tree.apply(ch.Op); err != nil {
 		return pathError("remove", path, err)
 	}
 	c.addLocked(ch)
+	c.noteAllLocked(others)
 	return nil
-}
-
-// below reports whether n is top or lies below it.
-func (n *node) below(top *node) bool {
-	for ; n != nil; n = n.up {
-		if n == top {
-			return true
-		}
-	}
-	return false
 }
 
 // Rename moves what is at src to dst, in constant time. Handles go on.
@@ -307,7 +314,7 @@ func (c *Collection) transferLocked(kind OpKind, src, dst string, o CopyOptions)
 		}
 	}
 	if err == nil {
-		err = c.clearTargetLocked(n, dst, old, o.Replace)
+		err = c.clearTargetLocked(src, n, dst, old, o.Replace)
 	}
 	if err != nil {
 		return false, pathError(kind.String(), dst, err)
@@ -315,8 +322,14 @@ func (c *Collection) transferLocked(kind OpKind, src, dst string, o CopyOptions)
 	ch := change{Op: Op{Kind: kind, Path: dst, Src: src, Content: Content{ID: n.id}, Time: c.now()}}
 	if f := c.tree.lookup(dst); f != nil { // a file, as clearTargetLocked has left it
 		c.settleLocked(f)
-		c.detachLocked(f)
-		ch.Old = f.id
+		if ch.Old = f.id; f != n && f.links() == 1 {
+			c.detachLocked(f)
+			f.attr = f.attr.changedAt(ch.Time)
+		}
+	}
+	others := c.othersLocked(dst, c.tree.lookup(dst))
+	if kind == OpRename && !n.isDir() {
+		others = append(others, n.pathsBut(src)...)
 	}
 	if kind == OpCopy && o.Shallow && n.isDir() {
 		ch.Op = Op{Kind: OpMkdir, Path: dst, Attr: n.attr, Time: ch.Time}
@@ -325,30 +338,31 @@ func (c *Collection) transferLocked(kind OpKind, src, dst string, o CopyOptions)
 		return false, pathError(kind.String(), dst, err)
 	}
 	c.addLocked(ch)
+	c.noteAllLocked(others)
 	return old == nil, nil
 }
 
 // holesBelowLocked returns how many bytes of holes n and all below it have.
 func (c *Collection) holesBelowLocked(n *node) (bytes int64) {
 	if c.tree.holes > 0 {
-		n.eachNode(func(m *node) { bytes += holesIn(m.segs) })
+		n.eachEntry("", func(_ string, m *node) { bytes += holesIn(m.segs) })
 	}
 	return bytes
 }
 
-// clearTargetLocked makes room for src at dst, where old is now, as far as how
-// allows it: a file that is replaced by a file stays for the caller.
-func (c *Collection) clearTargetLocked(src *node, dst string, old *node, how Replace) error {
+// clearTargetLocked makes room at dst, where old is now, for n, which is at src, as
+// far as how allows it: a file that is replaced by a file stays for the caller.
+func (c *Collection) clearTargetLocked(src string, n *node, dst string, old *node, how Replace) error {
 	up, _, err := c.tree.parent(dst)
 	if err != nil {
 		return err
 	}
 	switch {
-	case src == c.tree.root || up.below(src) || src == old:
+	case n == c.tree.root || up.below(n) || src == dst:
 		return ErrIntoItself
 	case old == nil:
 		return nil
-	case src.below(old): // replacing an ancestor of itself
+	case within(src, dst): // replacing an ancestor of itself
 		if how == ReplacePOSIX {
 			return ErrNotEmpty
 		}
@@ -359,15 +373,15 @@ func (c *Collection) clearTargetLocked(src *node, dst string, old *node, how Rep
 		return fs.ErrExist
 	case ReplacePOSIX:
 		switch {
-		case src.isDir() && !old.isDir():
+		case n.isDir() && !old.isDir():
 			return ErrNotDir
-		case !src.isDir() && old.isDir():
+		case !n.isDir() && old.isDir():
 			return ErrIsDir
 		case old.isDir() && old.kids.n > 0:
 			return ErrNotEmpty
 		}
 	}
-	if old.isDir() || src.isDir() {
+	if old.isDir() || n.isDir() {
 		return c.removeLocked(dst, old)
 	}
 	return nil
@@ -385,17 +399,17 @@ func (c *Collection) SetAttr(path string, change func(NodeInfo) (Attr, error)) (
 	if err != nil {
 		return NodeInfo{}, pathError("setattr", path, err)
 	}
-	a, err := change(n.info())
+	a, err := change(n.infoAt(path))
 	if err != nil {
 		return NodeInfo{}, err
 	}
 	c.setAttrLocked(path, n, a)
-	return n.info(), nil
+	return n.infoAt(path), nil
 }
 
 func (c *Collection) setAttrLocked(path string, n *node, a Attr) {
 	c.settleLocked(n)
-	ch := change{Op: Op{Kind: OpAttr, Path: path, Content: Content{ID: n.id}, Attr: a, Time: c.now()}, was: n.attr}
+	ch := change{Op: Op{Kind: OpAttr, Path: path, Content: Content{ID: n.id}, Attr: a, Time: c.now()}, was: n.attr, also: n.pathsBut(path)}
 	n.attr = a.changedAt(ch.Time)
 	c.addLocked(ch)
 }

@@ -8,7 +8,7 @@ import (
 
 // opsVersion is the first byte of a stored change set. Version 1, which is read
 // too, knows
-// neither times but Mtime nor a Posix.
+// no times but Mtime, no Posix and no links.
 const opsVersion = 2
 
 // AppendOps appends the stored form of a change set to buf.
@@ -33,6 +33,16 @@ const (
 	opFlags   = opHasOld | opHasID | opHasContent | opHasTime
 )
 
+func (k OpKind) hasSrc() bool { return k == OpRename || k == OpCopy || k == OpLink }
+
+// lastOp is the last operation of the version that is read.
+func (d *decoder) lastOp() OpKind {
+	if d.first {
+		return OpPatch
+	}
+	return lastOp
+}
+
 func appendOp(buf []byte, t *blockTable, op *Op) []byte {
 	attr := op.Attr
 	if op.Time != 0 { // the Ctime, then
@@ -53,7 +63,7 @@ func appendOp(buf []byte, t *blockTable, op *Op) []byte {
 	}
 	buf = binary.AppendUvarint(append(buf, byte(op.Kind)), flags)
 	buf = appendString(buf, op.Path)
-	if op.Kind == OpRename || op.Kind == OpCopy {
+	if op.Kind.hasSrc() {
 		buf = appendString(buf, op.Src)
 	}
 	if flags&opHasOld != 0 {
@@ -109,12 +119,12 @@ func DecodeOps(data []byte, blocks Blocks) ([]Op, error) {
 
 func (d *decoder) op() (op Op) {
 	op.Kind = OpKind(d.byte())
-	if op.Kind == OpInvalid || op.Kind > OpPatch {
+	if last := d.lastOp(); op.Kind == OpInvalid || op.Kind > last {
 		d.fail("operation %d", op.Kind)
 	}
 	flags := d.flags(opFlags)
 	op.Path = d.string()
-	if op.Kind == OpRename || op.Kind == OpCopy {
+	if op.Kind.hasSrc() {
 		op.Src = d.string()
 	}
 	if flags&opHasOld != 0 {

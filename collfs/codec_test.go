@@ -1,6 +1,7 @@
 package collfs
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -91,6 +92,9 @@ func dump(t *Tree) map[string]any {
 
 func checkSame(t testing.TB, what string, got, want *Tree) {
 	t.Helper()
+	if err := errors.Join(got.checkSums(), want.checkSums()); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
 	g, w := dump(got), dump(want)
 	if reflect.DeepEqual(g, w) {
 		return
@@ -117,6 +121,8 @@ func TestCheckpointKeepsTheTree(t *testing.T) {
 		_ = tree.Apply(Op{Kind: OpPut, Path: "empty/ünï\xff", Content: Content{ID: EmptyID}})
 		_ = tree.Apply(Op{Kind: OpPut, Path: "hole", Content: Content{ID: ContentID{9}, Size: 1<<32 - 1 + 7, Segments: []keepio.Segment{
 			{Len: 1<<32 - 1}, {Block: keepio.NewStoredBlock([16]byte{byte(r.Int())}, 9), Off: 2, Len: 7}}}})
+		_ = tree.Apply(Op{Kind: OpLink, Src: "hole", Path: "empty/link"})
+		_ = tree.Apply(Op{Kind: OpLink, Src: "empty/link", Path: "another"})
 		blocks := newFakeBlocks()
 		data := AppendTree([]byte("x"), tree)[1:]
 		got, err := DecodeTree(data, blocks)

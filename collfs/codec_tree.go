@@ -11,10 +11,11 @@ import (
 // the block table; all names, one after the other; then the directories in
 // breadth-first order, the root first, each as its attributes and its entries in
 // byte order; and the CRC-32C of all that. Breadth first, so that a decoder
-// needs no stack.
+// needs no stack. A file with several names is written with the first of them; the
+// others say the how many-th such file it is. Segments are counted once a file.
 //
-// A checkpoint of the first version is read, too: it knows neither times
-// but Mtime nor a Posix.
+// A checkpoint of the first version is read, too: it knows no times but Mtime, no
+// Posix and no links.
 const (
 	treeMagic      = "KDtree2\n"
 	firstTreeMagic = "KDtree1\n"
@@ -27,8 +28,10 @@ const (
 	nodeIsDir = lowBits << iota
 	nodeHasID
 	nodeHasContent
-	nodeFollows // its one segment begins where the one before ended
-	nodeFlags   = nodeIsDir | nodeHasID | nodeHasContent | nodeFollows
+	nodeFollows                 // its one segment begins where the one before ended
+	nodeShared  = highBits      // a file with several names
+	nodeLink    = highBits << 1 // another name of one: only its number follows
+	nodeFlags   = nodeIsDir | nodeHasID | nodeHasContent | nodeFollows | nodeShared | nodeLink
 )
 
 // AppendTree appends the checkpoint of t to buf.
@@ -37,6 +40,8 @@ func AppendTree(buf []byte, t *Tree) []byte {
 	names := make([]byte, 0, t.names)
 	body := make([]byte, 0, 32*(t.files+t.dirs)+8*t.segs)
 	var last keepio.Segment
+	segs := 0
+	shared := make(map[*node]uint64)
 	queue := make([]*node, 1, t.dirs+1)
 	queue[0] = t.root
 	for ; len(queue) > 0; queue = queue[1:] {
@@ -46,6 +51,15 @@ func AppendTree(buf []byte, t *Tree) []byte {
 			names = append(names, name...)
 			body = binary.AppendUvarint(body, uint64(len(name)))
 			flags := attrFlags(n.attr)
+			if t.linked && !n.isDir() && n.links() > 1 {
+				if i, ok := shared[n]; ok {
+					body = binary.AppendUvarint(binary.AppendUvarint(body, nodeLink), i)
+					continue
+				}
+				shared[n] = uint64(len(shared))
+				flags |= nodeShared
+			}
+			segs += len(n.segs)
 			follows := len(n.segs) == 1 && last.Block != nil && n.segs[0].Block == last.Block && n.segs[0].Off == last.Off+last.Len
 			switch {
 			case n.isDir():
@@ -79,7 +93,7 @@ func AppendTree(buf []byte, t *Tree) []byte {
 	}
 	start := len(buf)
 	buf = append(buf, treeMagic...)
-	for _, v := range []int64{t.files, t.dirs, t.segs} {
+	for _, v := range []int64{t.files, t.dirs, int64(segs)} {
 		buf = binary.AppendUvarint(buf, uint64(v))
 	}
 	buf = table.appendTo(buf)
@@ -126,6 +140,7 @@ type treeDecoder struct {
 	last  keepio.Segment
 	ref   uint64 // of last
 	queue []*node
+	files []*node // with several names
 }
 
 func (d *decoder) tree(blocks Blocks) (*Tree, error) {
@@ -151,7 +166,7 @@ func (d *decoder) tree(blocks Blocks) (*Tree, error) {
 	if d.err != nil {
 		return nil, d.err
 	}
-	t.tree.segs = int64(segs)
+	t.tree.segs += int64(segs)
 	return t.tree, nil
 }
 
@@ -171,8 +186,8 @@ func (t *treeDecoder) dir(up *node) {
 		slab := make([]node, k)
 		items := make([]entry, k)
 		for i := range slab {
-			t.node(&slab[i])
 			slab[i].up = up
+			n := t.node(&slab[i])
 			name := slab[i].name
 			if t.err == nil && name <= before {
 				t.fail("names are not in order")
@@ -183,42 +198,51 @@ func (t *treeDecoder) dir(up *node) {
 			if !isASCII(name) {
 				d.nonASCII++
 			}
-			items[i] = entry{name, &slab[i]}
+			items[i] = entry{name, n}
 			before = name
 		}
 		d.chunks = append(d.chunks, chunk{0, items})
 	}
 }
 
-// node reads one entry.
-func (t *treeDecoder) node(n *node) {
+// node reads one entry into n and returns its node: n, or that of another entry.
+func (t *treeDecoder) node(n *node) *node {
 	size := t.uvarint()
 	if size > uint64(len(t.names)) {
 		t.fail("cut names")
-		return
+		return n
 	}
 	n.name, t.names = t.names[:size], t.names[size:]
 	if t.err == nil && !validName(n.name) {
 		t.fail("name %q", n.name)
-		return
+		return n
 	}
 	flags := t.flags(nodeFlags)
+	if flags&nodeLink != 0 {
+		if flags != nodeLink {
+			t.fail("link with a content")
+		}
+		return t.link(n)
+	}
 	n.attr = t.decoder.attr(flags)
 	if flags&nodeHasID != 0 {
 		n.id = t.id()
 	}
 	if flags&nodeIsDir != 0 {
-		if flags&(nodeHasID|nodeHasContent|nodeFollows) != 0 {
+		if flags&(nodeHasID|nodeHasContent|nodeFollows|nodeShared) != 0 {
 			t.fail("directory with content")
 		}
 		n.kids = new(dir)
 		t.queue = append(t.queue, n)
 		t.tree.dirs++
-		return
+		return n
 	}
 	t.tree.files++
+	if flags&nodeShared != 0 {
+		t.files = append(t.files, n)
+	}
 	if flags&nodeHasContent == 0 {
-		return
+		return n
 	}
 	from := len(t.segs)
 	if flags&nodeFollows != 0 {
@@ -240,6 +264,26 @@ func (t *treeDecoder) node(n *node) {
 		t.tree.bytes += n.size
 		t.tree.holes += holesIn(n.segs)
 	}
+	return n
+}
+
+// link reads the number of a file of which n is another name, and returns it.
+func (t *treeDecoder) link(n *node) *node {
+	i := t.uvarint()
+	if t.err == nil && i >= uint64(len(t.files)) {
+		t.fail("link to an unknown file")
+	}
+	if t.err != nil {
+		return n
+	}
+	f := t.files[i]
+	f.setMore(append(f.more(), place{n.up, n.name}))
+	t.tree.linked = true
+	t.tree.files++
+	t.tree.bytes += f.size
+	t.tree.segs += int64(len(f.segs))
+	t.tree.holes += holesIn(f.segs)
+	return f
 }
 
 func (t *treeDecoder) addSegment(ref, off, n uint64) {

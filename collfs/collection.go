@@ -256,8 +256,7 @@ func (s *DirSnapshot) Next(infos []NodeInfo) int {
 		items := s.view.chunks[s.i].items
 		for n < len(infos) && s.j < len(items) {
 			e := &items[s.j]
-			infos[n] = e.node.info()
-			infos[n].Name = e.name
+			infos[n] = e.node.infoAt(e.name)
 			n++
 			s.j++
 		}

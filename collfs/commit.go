@@ -349,29 +349,34 @@ func (c *Collection) tookPlaceLocked(rec Record, saved Saved) bool {
 	return c.unclear > 0 && tookPlace(rec, saved, c.record.Revision, opsOf(c.pending[:c.unclear]), c.fs.cfg.Spool)
 }
 
+// sameAt returns the first file without handles at one of paths that has a content.
+func (t *Tree) sameAt(paths []string, id ContentID) *node {
+	for _, path := range paths {
+		if n := t.lookup(path); n != nil && !n.isDir() && n.id == id && n.open == nil {
+			return n
+		}
+	}
+	return nil
+}
+
 // replaceTreeLocked puts another tree in the place of c's. Files with handles
 // move over where it has the same content; elsewhere they are superseded.
 func (c *Collection) replaceTreeLocked(t *Tree) {
-	type place struct {
-		n    *node
-		path string
-	}
-	var places []place
+	paths := make(map[*node][]string)
 	for n := range c.opened {
 		if n.open.state == stateLinked {
-			places = append(places, place{n, n.path()})
+			paths[n] = n.paths()
 		}
 	}
 	old := c.tree
 	c.tree = t
-	for _, p := range places {
-		at := t.lookup(p.path)
-		if at != nil && !at.isDir() && at.id == p.n.id && at.open == nil {
-			c.attachLocked(p.n, at)
+	for n, names := range paths {
+		if at := t.sameAt(names, n.id); at != nil {
+			c.attachLocked(n, at)
 			continue
 		}
-		p.n.up = nil
-		p.n.open.state, p.n.open.path = stateSuperseded, p.path
+		n.up = nil
+		n.open.state, n.open.path = stateSuperseded, names[0]
 	}
 	for it := range old.root.walk("") {
 		if it.node.open != nil && !it.node.hasHandles() {

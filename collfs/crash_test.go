@@ -245,7 +245,7 @@ func (m *crashModel) step() {
 	t := m.t
 	x, y := m.all[m.rnd.IntN(len(m.all))], m.all[m.rnd.IntN(len(m.all))]
 	over := collfs.CopyOptions{Replace: collfs.ReplaceAny}
-	switch m.rnd.IntN(20) {
+	switch m.rnd.IntN(22) {
 	case 0, 1, 2:
 		put(t, x.c, m.name(), m.content(1+m.rnd.IntN(5000)))
 	case 3:
@@ -256,6 +256,8 @@ func (m *crashModel) step() {
 		_, _ = x.c.Copy(m.name(), m.name(), over)
 	case 7:
 		_, _ = x.c.Rename(m.name(), m.name(), over)
+	case 20, 21:
+		_, _ = x.c.Hardlink(m.name(), m.name(), nil)
 	case 8:
 		_ = x.c.Remove(m.name(), nil)
 	case 9, 10, 11:

@@ -36,6 +36,7 @@ type dir struct {
 	topGen   uint64        // epoch of the slice chunks
 	nonASCII int           // entries with a byte above 0x7f in their name
 	index    atomic.Pointer[nameIndexes]
+	linked   map[*node][]place // see links.go
 }
 
 // A dirView is a directory at one moment.

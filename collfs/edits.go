@@ -58,7 +58,7 @@ func (e *edits) changes(s *spans, put change) []change {
 	add := func(off int64, part []keepio.Segment, to int64) {
 		segs += len(part) + 1
 		size = to
-		ch := change{Op: put.Op, was: put.was, full: put.Content}
+		ch := change{Op: put.Op, was: put.was, full: put.Content, also: put.also}
 		ch.Kind, ch.Off, ch.Content = OpPatch, off, Content{Size: to, Segments: part}
 		if k := len(patches); k > 0 {
 			_, _ = rand.Read(patches[k-1].Content.ID[:])

@@ -1,5 +1,28 @@
 package collfs
 
+import "fmt"
+
+// checkSums says which sums of t are not those of what is in it.
+func (t *Tree) checkSums() error {
+	c := &Tree{root: t.root, dirs: -1} // the root
+	c.count("", t.root, 1)
+	got, want := [6]int64{t.files, t.dirs, t.bytes, t.segs, t.names, t.holes}, [6]int64{c.files, c.dirs, c.bytes, c.segs, c.names, c.holes}
+	if got != want {
+		return fmt.Errorf("files, directories, bytes, segments, names and holes are %d; want %d", got, want)
+	}
+	return nil
+}
+
+// CheckSums says which sums of c's tree are wrong. It shows what handles wrote.
+func (c *Collection) CheckSums() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for n := range c.dirty {
+		c.showLocked(n)
+	}
+	return c.tree.checkSums()
+}
+
 // Writing reports whether somebody has the lock of who writes to h's file.
 func (h *Handle) Writing() bool {
 	if h.o.mu.TryLock() {

@@ -51,7 +51,7 @@ type writing struct {
 	base    ContentID
 	was     Attr                     // before it got dirty
 	edits   edits                    // what is dirty
-	holes   int64                    // bytes of holes that the tree counts and the node does not have yet
+	holes   int64                    // bytes of holes that the tree counts, for each name, and the node does not have yet
 	fresh   map[*keepio.Block]uint32 // from where on a block's bytes were appended here and are not frozen
 }
 
@@ -159,6 +159,9 @@ func (o *openFile) lock(by *View) (*Collection, error) {
 	for {
 		c := o.home.Load()
 		if err := c.begin(by); err != nil {
+			if o.home.Load() != c {
+				continue
+			}
 			return nil, err
 		}
 		if o.home.Load() == c {
@@ -201,14 +204,16 @@ func (c *Collection) touchLocked(n *node) {
 		c.since = n.attr.Mtime
 	}
 	if o.state == stateLinked && c.heardLocked() {
-		c.noteLocked(Notice{Path: n.path(), At: Key{o}})
+		for _, path := range n.paths() {
+			c.noteLocked(Notice{Path: path, At: Key{o}})
+		}
 	}
 }
 
 // sizeLocked makes n as long as its spans.
 func (c *Collection) sizeLocked(n *node) {
 	if n.open.state == stateLinked {
-		c.tree.bytes += n.open.spans.size - n.size
+		c.tree.bytes += int64(n.links()) * (n.open.spans.size - n.size)
 	}
 	n.size = n.open.spans.size
 }
@@ -220,8 +225,9 @@ func (c *Collection) showLocked(n *node) {
 	}
 	segs := n.open.spans.segments()
 	if n.open.state == stateLinked {
-		c.tree.segs += int64(len(segs) - len(n.segs))
-		c.tree.holes += holesIn(segs) - holesIn(n.segs) - n.open.holes
+		names := int64(n.links())
+		c.tree.segs += names * int64(len(segs)-len(n.segs))
+		c.tree.holes += names * (holesIn(segs) - holesIn(n.segs) - n.open.holes)
 		n.open.holes = 0
 	}
 	n.segs = segs
@@ -239,7 +245,7 @@ func (c *Collection) settleLocked(n *node) {
 	delete(c.dirty, n)
 	switch o.state {
 	case stateLinked:
-		put := change{Op: Op{Kind: OpPut, Path: n.path(), Old: base, Content: n.content(), Attr: n.attr, Time: n.attr.Ctime}, was: was}
+		put := change{Op: Op{Kind: OpPut, Path: n.path(), Old: base, Content: n.content(), Attr: n.attr, Time: n.attr.Ctime}, was: was, also: n.pathsBut(n.path())}
 		c.pending = append(c.pending, o.edits.changes(o.spans, put)...)
 	case stateSuperseded:
 		c.resurfaceLocked(n, base, was)
@@ -275,9 +281,7 @@ func (c *Collection) takeOutLocked(n *node, s handleState) {
 	}
 	n.open.state, n.open.path = s, n.path()
 	_ = c.freezeLocked(n.segs) // a failure shows again when it is committed
-	copied := n.clone()
-	c.tree.link(n.up, n.name, copied)
-	n.up = nil
+	c.tree.replace(n, n.clone())
 }
 
 // Info describes the file as it is now.
@@ -373,11 +377,15 @@ func (c *Collection) roomForHolesLocked(n int64) error {
 // addHoleLocked counts a hole of n bytes, if that is more than none, which a
 // handle is about to make at the end of f.
 func (c *Collection) addHoleLocked(f *node, n int64) error {
-	if err := c.roomForHolesLocked(n); err != nil {
+	names := int64(max(1, f.links()))
+	if n > maxHoles/names {
+		return ErrTooSparse
+	}
+	if err := c.roomForHolesLocked(n * names); err != nil {
 		return err
 	}
 	if n > 0 && f.open.state == stateLinked {
-		c.tree.holes += n
+		c.tree.holes += n * names
 		f.open.holes += n
 	}
 	return nil

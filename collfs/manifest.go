@@ -136,7 +136,7 @@ func (p *manifestParser) finish() {
 		}
 		n.id = xxh3.Hash128(buf).Bytes()
 	}
-	p.tree.count(p.tree.root, 1)
+	p.tree.count("", p.tree.root, 1)
 	p.tree.dirs-- // the root
 }
 

@@ -2,6 +2,7 @@ package collfs
 
 import (
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -18,12 +19,15 @@ import (
 //	file                 directory              both, the file as a conflict
 //	directory            file                   both, the file as a conflict
 //	attributes changed   other attributes       both, one by one; of one attribute ours
+//	another name         changed                two files
 //
 // A directory keeps the later times of both sides.
 //
 // A rename is replayed on what theirs has below the old name by now. "Unchanged"
-// is decided by content ids. Nothing is lost: what isn't ours any more nor theirs
-// was deleted by somebody who had seen it.
+// is decided by content ids. What changed a file with several names is replayed at
+// each of them, so that it does not matter whether they are one file in theirs.
+// Nothing is lost: what isn't ours any more nor theirs was deleted by somebody who
+// had seen it.
 type merger struct {
 	t         *Tree
 	at        time.Time     // when theirs was committed
@@ -45,9 +49,20 @@ type putAt struct {
 func newMerger(theirs *Tree, at time.Time, changes []change) *merger {
 	m := &merger{t: theirs, at: at, rest: changes, later: make(map[putAt]int)}
 	for i := range changes {
-		m.later[changes[i].puts()]++
+		m.count(&changes[i], 1)
 	}
 	return m
+}
+
+// count adds what ch puts to later, n times.
+func (m *merger) count(ch *change, n int) {
+	id := ch.puts()
+	if id == (ContentID{}) {
+		return
+	}
+	for _, path := range ch.names() {
+		m.later[putAt{path, id}] += n
+	}
 }
 
 // replayAll replays the changes in order.
@@ -55,18 +70,16 @@ func (m *merger) replayAll() {
 	for len(m.rest) > 0 {
 		ch := m.rest[0]
 		m.rest = m.rest[1:]
-		m.later[ch.puts()]--
+		m.count(&ch, -1)
+		m.time = ch.Time
 		m.replay(ch)
 	}
 }
 
 func (m *merger) replay(ch change) {
-	m.time = ch.Time
 	switch ch.Kind {
-	case OpPut:
-		m.put(ch)
-	case OpPatch:
-		m.patch(ch)
+	case OpPut, OpPatch:
+		m.change(ch)
 	case OpMkdir:
 		m.mkdir(ch)
 	case OpDelete:
@@ -75,8 +88,13 @@ func (m *merger) replay(ch change) {
 		m.rename(ch)
 	case OpCopy:
 		m.copy(ch)
+	case OpLink:
+		m.link(ch)
 	case OpAttr:
-		m.setAttr(ch)
+		for _, path := range ch.names() {
+			ch.Path = path
+			m.setAttr(ch)
+		}
 	case OpRepack:
 		if n := m.t.lookup(ch.Path); n != nil && !n.isDir() && n.id == ch.Content.ID {
 			m.do(ch)
@@ -92,7 +110,7 @@ func (m *merger) timeOf(op *Op) int64 {
 		at = m.time
 	}
 	paths := []string{op.Path}
-	if op.Kind == OpRename {
+	if op.Kind == OpRename || op.Kind == OpLink {
 		paths = append(paths, op.Src)
 	}
 	for _, path := range paths {
@@ -116,8 +134,13 @@ func (m *merger) do(ch change) {
 		}
 		return
 	}
-	if ch.Kind == OpDelete || ch.Kind == OpRename || ch.Kind == OpCopy {
+	switch ch.Kind {
+	case OpDelete, OpRename, OpCopy:
 		ch.node = n
+	case OpLink:
+		ch.node = n.clone()
+	case OpPut, OpPatch, OpAttr:
+		ch.also = n.pathsBut(ch.Path)
 	}
 	m.out = append(m.out, ch)
 }
@@ -153,15 +176,18 @@ func (m *merger) aside(path string) {
 
 // puts returns the content that ch, with those made together with it, gives to a
 // file; zero if it isn't a put or a patch.
-func (ch *change) puts() putAt {
+func (ch *change) puts() ContentID {
 	switch ch.Kind {
 	case OpPut:
-		return putAt{ch.Path, ch.Content.ID}
+		return ch.Content.ID
 	case OpPatch:
-		return putAt{ch.Path, ch.full.ID}
+		return ch.full.ID
 	}
-	return putAt{}
+	return ContentID{}
 }
+
+// names returns the paths that show what ch changes.
+func (ch *change) names() []string { return append([]string{ch.Path}, ch.also...) }
 
 // putAgain reports whether a later change of ours puts the content id at path, and
 // nothing before it takes elsewhere what is there: then what ours puts there now
@@ -173,7 +199,7 @@ func (m *merger) putAgain(path string, id ContentID) bool {
 	}
 	for i := range m.rest {
 		ch := &m.rest[i]
-		if ch.puts() == at {
+		if ch.puts() == id && slices.Contains(ch.names(), path) {
 			return true
 		}
 		if (ch.Kind == OpRename || ch.Kind == OpCopy) && within(path, ch.Src) {
@@ -183,14 +209,60 @@ func (m *merger) putAgain(path string, id ContentID) bool {
 	return false
 }
 
-// patch replays a patch, as a put of all of the file if theirs has another one.
-func (m *merger) patch(ch change) {
-	if cur := m.t.lookup(ch.Path); cur != nil && !cur.isDir() && cur.id == ch.Old {
-		ch.mergePutAttr(cur)
-		m.do(ch)
-		return
+// change replays a put or a patch at each name that the file had. One that theirs
+// has taken away comes back as a name of the file.
+func (m *merger) change(ch change) {
+	first, names := "", ch.names()
+	for i, path := range names {
+		ch.Path = path
+		if i > 0 && m.linkAgain(first, path, names, &ch) {
+			continue
+		}
+		replay := m.put
+		if ch.Kind == OpPatch {
+			replay = m.patch
+		}
+		if at := replay(ch); i == 0 {
+			first = at
+		}
 	}
-	m.put(change{Op: Op{Kind: OpPut, Path: ch.Path, Old: ch.Old, Content: ch.full, Attr: ch.Attr}, was: ch.was})
+}
+
+// linkAgain makes path another name of what is at first, where ch put its content,
+// if nothing is in the way, or what theirs made of the file, which is kept as a
+// conflict already.
+func (m *merger) linkAgain(first, path string, names []string, ch *change) bool {
+	n, cur := m.t.lookup(first), m.t.lookup(path)
+	ours := func(id ContentID) bool { return id == ch.Content.ID || id == ch.full.ID }
+	if n == nil || n.isDir() || !ours(n.id) {
+		return false
+	}
+	if cur != nil {
+		kept := slices.ContainsFunc(cur.pathsBut(path), func(p string) bool { return !slices.Contains(names, p) })
+		if cur.isDir() || cur == n || ours(cur.id) || cur.id == ch.Old || !kept || m.putAgain(path, cur.id) {
+			return false
+		}
+		m.remove(path, cur)
+	}
+	m.link(change{Op: Op{Kind: OpLink, Path: path, Src: first, Content: Content{ID: n.id}}, node: n})
+	return true
+}
+
+// patch replays a patch, as a put of all of the file if theirs has another one. It
+// returns where our content is now.
+func (m *merger) patch(ch change) string {
+	if cur := m.t.lookup(ch.Path); cur != nil && !cur.isDir() {
+		switch cur.id {
+		case ch.Content.ID: // under another name
+			m.mergeAttr(ch, cur)
+			return ch.Path
+		case ch.Old:
+			ch.mergePutAttr(cur)
+			m.do(ch)
+			return ch.Path
+		}
+	}
+	return m.put(change{Op: Op{Kind: OpPut, Path: ch.Path, Old: ch.Old, Content: ch.full, Attr: ch.Attr}, was: ch.was})
 }
 
 // mergePutAttr makes the attributes of ch, which replaces the content of cur,
@@ -400,14 +472,49 @@ func (m *merger) copy(ch change) {
 
 // graft puts a copy of n, with all below it, at path, where ours had old.
 func (m *merger) graft(path string, old ContentID, n *node) {
+	m.graftOnce(path, old, n, make(map[*node]string))
+}
+
+// graftOnce is graft for what may have been grafted under another name: where, says
+// made.
+func (m *merger) graftOnce(path string, old ContentID, n *node, made map[*node]string) {
 	if !n.isDir() {
-		m.put(change{Op: Op{Kind: OpPut, Path: path, Old: old, Content: n.content(), Attr: n.attr}})
+		if at, ok := made[n]; ok {
+			m.link(change{Op: Op{Kind: OpLink, Path: path, Src: at, Content: Content{ID: n.id}}, node: n})
+			return
+		}
+		made[n] = m.put(change{Op: Op{Kind: OpPut, Path: path, Old: old, Content: n.content(), Attr: n.attr}})
 		return
 	}
 	m.mkdir(change{Op: Op{Kind: OpMkdir, Path: path, Attr: n.attr}})
 	for name, k := range n.kids.snapshot().all {
-		m.graft(joinPath(path, name), ContentID{}, k)
+		m.graftOnce(joinPath(path, name), ContentID{}, k, made)
 	}
+}
+
+// link gives a file the name that ours gave it, if theirs has it as it was; else
+// what it was becomes a file of its own.
+func (m *merger) link(ch change) {
+	dir, _ := splitPath(ch.Path)
+	m.dirs(dir)
+	s, d := m.t.lookup(ch.Src), m.t.lookup(ch.Path)
+	switch {
+	case s != nil && s == d: // theirs did it, too
+		return
+	case s == nil || s.isDir() || s.id != ch.Content.ID || d != nil && d.id == s.id:
+		m.put(change{Op: Op{Kind: OpPut, Path: ch.Path, Content: ch.node.content(), Attr: ch.node.attr}})
+		return
+	case d == nil:
+	case d.isDir():
+		taken := ch.Path
+		ch.Path = m.conflictPath(taken)
+		m.conflicts = append(m.conflicts, Notice{Path: taken, Conflict: ch.Path})
+	case m.putAgain(ch.Path, d.id):
+		return
+	default:
+		m.aside(ch.Path)
+	}
+	m.do(ch)
 }
 
 func (m *merger) setAttr(ch change) {
@@ -439,9 +546,10 @@ func (c *Collection) attachLocked(n, at *node) {
 	if n.open.spans == nil {
 		n.segs = at.segs
 	}
-	c.tree.segs += int64(len(n.segs) - len(at.segs))
-	c.tree.holes += holesIn(n.segs) - holesIn(at.segs)
-	c.tree.link(at.up, at.name, n)
+	names := int64(at.links())
+	c.tree.segs += names * int64(len(n.segs)-len(at.segs))
+	c.tree.holes += names * (holesIn(n.segs) - holesIn(at.segs))
+	c.tree.replace(at, n)
 }
 
 // conflictsLocked counts, logs and tells what a merge had to keep twice.

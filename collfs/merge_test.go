@@ -11,12 +11,15 @@ import (
 	"pgregory.net/rapid"
 )
 
-// treeOf makes a tree of "path" (a directory), "path=content" (a file).
+// treeOf makes a tree of "path" (a directory), "path=content" (a file), "ln a b".
 func treeOf(t testing.TB, specs ...string) *Tree {
 	t.Helper()
 	tree := NewTree()
 	for _, s := range specs {
-		if err := tree.Apply(opOf("put " + s)); err != nil {
+		if !strings.HasPrefix(s, "ln ") {
+			s = "put " + s
+		}
+		if err := tree.Apply(opOf(s)); err != nil {
 			t.Fatalf("%s: %v", s, err)
 		}
 	}
@@ -32,7 +35,7 @@ func idOf(content string) (id ContentID) {
 }
 
 // opOf reads "put path=content", "put path" (mkdir), "rm path", "mv a b",
-// "cp a b", "mode path".
+// "cp a b", "ln a b", "mode path".
 func opOf(s string) Op {
 	kind, rest, _ := strings.Cut(s, " ")
 	a, b, two := strings.Cut(rest, " ")
@@ -49,6 +52,8 @@ func opOf(s string) Op {
 		return Op{Kind: OpRename, Src: a, Path: b}
 	case "cp":
 		return Op{Kind: OpCopy, Src: a, Path: b}
+	case "ln":
+		return Op{Kind: OpLink, Src: a, Path: b}
 	case "mode":
 		return Op{Kind: OpAttr, Path: a, Attr: Attr{Mode: 0o600}}
 	}
@@ -66,7 +71,7 @@ func changesOf(t testing.TB, tree *Tree, specs ...string) (changes []change) {
 				ch.Content.ID, ch.Old = n.id, ContentID{}
 			}
 		}
-		if ch.Kind == OpRename || ch.Kind == OpCopy {
+		if ch.Kind.hasSrc() {
 			ch.Content.ID = tree.lookup(ch.Src).id
 		}
 		n, err := tree.apply(ch.Op)
@@ -74,6 +79,12 @@ func changesOf(t testing.TB, tree *Tree, specs ...string) (changes []change) {
 			t.Fatalf("%s: %v", s, err)
 		}
 		ch.node = n
+		switch ch.Kind {
+		case OpLink:
+			ch.node = n.clone()
+		case OpPut, OpAttr:
+			ch.also = n.pathsBut(ch.Path)
+		}
 		changes = append(changes, ch)
 	}
 	return changes
@@ -91,7 +102,11 @@ func show(tree *Tree) (out []string) {
 			if i.Attr.Mode != 0 {
 				mode = fmt.Sprintf(" %o", i.Attr.Mode)
 			}
-			out = append(out, path+"="+strings.TrimRight(string(c.ID[:]), "\x00")+mode)
+			line := path + "=" + strings.TrimRight(string(c.ID[:]), "\x00") + mode
+			if i.Links > 1 {
+				line += fmt.Sprint(" x", i.Links)
+			}
+			out = append(out, line)
 		}
 		return nil
 	})
@@ -149,6 +164,27 @@ func TestMergeTable(t *testing.T) {
 		{name: "ours copied to where theirs put", base: []string{"f=1"}, ours: []string{"cp f g"}, theirs: []string{"put g=2"}, want: []string{"f=1", "g" + conflictAt + "=2", "g=1"}, conflicts: 1},
 		{name: "attributes of what theirs left alone", base: []string{"f=1"}, ours: []string{"mode f"}, theirs: []string{"put g=2"}, want: []string{"f=1 600", "g=2"}},
 		{name: "attributes are of a content", base: []string{"f=1"}, ours: []string{"mode f"}, theirs: []string{"put f=2"}, want: []string{"f=2"}},
+		{name: "a link of what theirs left alone", base: []string{"f=1"}, ours: []string{"ln f g", "put g=2"}, theirs: []string{"put x=3"}, want: []string{"f=2 x2", "g=2 x2", "x=3"}},
+		{name: "both made a link", base: []string{"f=1"}, ours: []string{"ln f g"}, theirs: []string{"ln f g"}, want: []string{"f=1 x2", "g=1 x2"}},
+		{name: "both made another link", base: []string{"f=1"}, ours: []string{"ln f g"}, theirs: []string{"ln f h"}, want: []string{"f=1 x3", "g=1 x3", "h=1 x3"}},
+		{name: "a link of what theirs changed", base: []string{"f=1"}, ours: []string{"ln f g"}, theirs: []string{"put f=2"}, want: []string{"f=2", "g=1"}},
+		{name: "a link of what theirs changed, written to", base: []string{"f=1"}, ours: []string{"ln f g", "put f=2"}, theirs: []string{"put f=3"}, want: []string{"f" + conflictAt + "=3", "f=2", "g=2"}, conflicts: 1},
+		{name: "a link of what theirs changed, written to, and the first name gone", base: []string{"f=1"}, ours: []string{"ln f g", "put f=2", "rm f"}, theirs: []string{"put f=3"}, want: []string{"f" + conflictAt + "=3", "g=2"}, conflicts: 1},
+		{name: "a link of what theirs deleted", base: []string{"f=1"}, ours: []string{"ln f g"}, theirs: []string{"rm f"}, want: []string{"g=1"}},
+		{name: "a link of what theirs moved", base: []string{"f=1"}, ours: []string{"ln f g", "put g=2"}, theirs: []string{"mv f h"}, want: []string{"f=2 x2", "g=2 x2", "h=1"}},
+		{name: "a link where theirs put", base: []string{"f=1"}, ours: []string{"ln f g"}, theirs: []string{"put g=2"}, want: []string{"f=1 x2", "g" + conflictAt + "=2", "g=1 x2"}, conflicts: 1},
+		{name: "a link where theirs made a directory", base: []string{"f=1"}, ours: []string{"ln f g"}, theirs: []string{"put g"}, want: []string{"f=1 x2", "g", "g" + conflictAt + "=1 x2"}, conflicts: 1},
+		{name: "a link in a directory that theirs deleted", base: []string{"f=1", "d"}, ours: []string{"ln f d/g"}, theirs: []string{"rm d"}, want: []string{"d", "d/g=1 x2", "f=1 x2"}},
+		{name: "a linked file that theirs left alone", base: []string{"f=1", "ln f g"}, ours: []string{"put f=2", "mode g"}, theirs: []string{"put x=3"}, want: []string{"f=2 600 x2", "g=2 600 x2", "x=3"}},
+		{name: "both wrote under two names", base: []string{"f=1", "ln f g"}, ours: []string{"put f=2"}, theirs: []string{"put g=3"}, want: []string{"f" + conflictAt + "=3", "f=2 x2", "g=2 x2"}, conflicts: 1},
+		{name: "ours wrote, theirs took a name", base: []string{"f=1", "ln f g"}, ours: []string{"put f=2"}, theirs: []string{"rm g"}, want: []string{"f=2 x2", "g=2 x2"}},
+		{name: "ours wrote, theirs took the name it was written to by", base: []string{"f=1", "ln f g"}, ours: []string{"put f=2"}, theirs: []string{"rm f"}, want: []string{"f=2", "g=2"}},
+		{name: "ours took a name, theirs wrote", base: []string{"f=1", "ln f g"}, ours: []string{"rm g"}, theirs: []string{"put f=2"}, want: []string{"f=2 x2", "g=2 x2"}},
+		{name: "each took a name", base: []string{"f=1", "ln f g", "ln f h"}, ours: []string{"rm g"}, theirs: []string{"rm h"}, want: []string{"f=1"}},
+		{name: "ours moved a name, theirs wrote", base: []string{"f=1", "ln f g"}, ours: []string{"mv g h"}, theirs: []string{"put f=2"}, want: []string{"f=2 x2", "h=2 x2"}},
+		{name: "ours moved over a name, theirs wrote", base: []string{"f=1", "ln f g", "x=3"}, ours: []string{"mv x g"}, theirs: []string{"put f=2"}, want: []string{"f=2 x2", "g" + conflictAt + "=2 x2", "g=3"}, conflicts: 1},
+		{name: "ours deleted a directory with a name, theirs wrote under the other", base: []string{"d", "d/f=1", "ln d/f g"}, ours: []string{"rm d"}, theirs: []string{"put g=2"}, want: []string{"d", "d/f=2 x2", "g=2 x2"}},
+		{name: "ours moved a directory of links that theirs deleted", base: []string{"d", "d/f=1", "ln d/f d/g", "ln d/f h"}, ours: []string{"mv d e"}, theirs: []string{"rm d"}, want: []string{"e", "e/f=1 x2", "e/g=1 x2", "h=1"}},
 		{name: "attributes of theirs stay with ours", base: []string{"f=1"}, ours: []string{"put f=2"}, theirs: []string{"mode f"}, want: []string{"f=2 600"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -181,6 +217,22 @@ func TestMergeTable(t *testing.T) {
 				t.Errorf("merged with itself: %q; want %q", got, show(ours))
 			}
 		})
+	}
+}
+
+// A merge may be the first of many: its changes are merged like those it was given.
+func TestMergedChangesOfLinkedFilesMergeAgain(t *testing.T) {
+	for _, specs := range [][]string{{"ln f g", "put f=2", "rm f"}, {"ln f g", "put g=2", "mode f", "rm f"}} {
+		ours, theirs, later := treeOf(t, "f=1"), treeOf(t, "f=1"), treeOf(t, "f=3", "x=9")
+		changes := changesOf(t, ours, specs...)
+		changesOf(t, theirs, "put x=9")
+		m := newMerger(theirs, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), changes)
+		m.replayAll()
+		again := newMerger(later, m.at, m.out)
+		again.replayAll()
+		if got := strings.Join(show(later), " "); m.err != nil || again.err != nil || !strings.Contains(got, "g=2") {
+			t.Errorf("%q merged twice: %s, %v, %v; want g=2", specs, got, m.err, again.err)
+		}
 	}
 }
 

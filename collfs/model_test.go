@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -69,8 +70,9 @@ func (f *faults) outcome(context.Context, collfs.Tx) memcatalog.Outcome {
 
 var modelNames = []string{"a", "b", "c", "d"}
 
-// model is what a collection should hold: directories end in a slash.
-type model map[string]string
+// model is what a collection should hold: directories end in a slash, and names of
+// one file have one number.
+type model map[string]int
 
 func (m model) isDir(p string) bool { _, ok := m[p+"/"]; return ok || p == "" }
 func (m model) isFile(p string) bool {
@@ -111,14 +113,43 @@ type machine struct {
 	fs      *collfs.FS
 	c       *collfs.Collection
 	m       model
+	content map[int]string // of files, also of those without a name
 	handles []*modelHandle
 	n       int
 }
 
 type modelHandle struct {
-	h       *collfs.Handle
-	path    string // "": unlinked
-	content string // while unlinked
+	h    *collfs.Handle
+	file int
+}
+
+// newFile gives a name to a new file.
+func (s *machine) newFile(p, content string) {
+	if s.content == nil {
+		s.content = make(map[int]string)
+	}
+	s.n++
+	s.m[p] = s.n
+	s.content[s.n] = content
+}
+
+// names returns the names of a file.
+func (s *machine) names(file int) (out []string) {
+	for p, f := range s.m {
+		if f == file {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// contents returns the content of each name.
+func (s *machine) contents() map[string]string {
+	out := make(map[string]string)
+	for p, file := range s.m {
+		out[p] = s.content[file]
+	}
+	return out
 }
 
 func drawPath(t *rapid.T, label string) string {
@@ -155,6 +186,11 @@ func (s *machine) checkReplay() {
 		if !reflect.DeepEqual(replayed[path], want) {
 			s.Fatalf("%q is %+v after a replay; it was %+v", path, replayed[path], want)
 		}
+	}
+	one, err1 := s.c.Record(context.Background())
+	two, err2 := c.Record(context.Background())
+	if err1 != nil || err2 != nil || one.Files != two.Files || one.Bytes != two.Bytes {
+		s.Fatalf("sums are %d, %d after a replay; they were %d, %d", two.Files, two.Bytes, one.Files, one.Bytes)
 	}
 	if len(live) != len(replayed) {
 		s.Fatalf("%d names after a replay; there were %d", len(replayed), len(live))
@@ -211,15 +247,6 @@ func (s *machine) check(what string, err error, want bool) bool {
 	return err == nil
 }
 
-// unlinked tells handles that what was at p and below has no name any more.
-func (s *machine) unlinked(p string) {
-	for _, h := range s.handles {
-		if h.path != "" && (h.path == p || strings.HasPrefix(h.path, p+"/")) {
-			h.content, h.path = s.m[h.path], ""
-		}
-	}
-}
-
 func (s *machine) Put(t *rapid.T) {
 	p := drawPath(t, "path")
 	text := s.text()
@@ -232,13 +259,28 @@ func (s *machine) Put(t *rapid.T) {
 		t.Fatal(err)
 	}
 	for _, h := range s.handles { // what a handle writes after its file was replaced is another test's
-		if h.path == p {
+		if s.m.isFile(p) && h.file == s.m[p] {
 			return
 		}
 	}
 	_, _, err = s.c.Link(st, p, collfs.LinkOptions{})
 	if s.check("Link "+p, err, s.m.parentOK(p) && !s.m.isDir(p)) {
-		s.m[p] = text
+		if s.m.isFile(p) {
+			s.content[s.m[p]] = text
+		} else {
+			s.newFile(p, text)
+		}
+	}
+}
+
+func (s *machine) Hardlink(t *rapid.T) {
+	src, dst := drawPath(t, "src"), drawPath(t, "dst")
+	info, err := s.c.Hardlink(src, dst, nil)
+	if s.check(fmt.Sprintf("Hardlink %s %s", src, dst), err, s.m.isFile(src) && s.m.parentOK(dst) && !s.m.exists(dst)) {
+		s.m[dst] = s.m[src]
+		if want := len(s.names(s.m[src])); int(info.Links) != want || info.Name != dst[strings.LastIndexByte(dst, '/')+1:] {
+			t.Fatalf("Hardlink %s %s = %+v; want %d links", src, dst, info, want)
+		}
 	}
 }
 
@@ -253,7 +295,7 @@ func (s *machine) Mkdir(t *rapid.T) {
 	p := drawPath(t, "path")
 	_, err := s.c.Mkdir(p, collfs.Attr{}, nil)
 	if s.check("Mkdir "+p, err, s.m.parentOK(p) && !s.m.exists(p)) {
-		s.m[p+"/"] = ""
+		s.m[p+"/"] = 0
 	}
 }
 
@@ -261,7 +303,6 @@ func (s *machine) Remove(t *rapid.T) {
 	p := drawPath(t, "path")
 	err := s.c.Remove(p, nil)
 	if s.check("Remove "+p, err, s.m.exists(p) && len(s.m.below(p)) == 1) {
-		s.unlinked(p)
 		s.m.removeAll(p)
 	}
 }
@@ -269,16 +310,25 @@ func (s *machine) Remove(t *rapid.T) {
 func (s *machine) RemoveAll(t *rapid.T) {
 	p := drawPath(t, "path")
 	if s.check("RemoveAll "+p, s.c.RemoveAll(p, nil), s.m.exists(p)) {
-		s.unlinked(p)
 		s.m.removeAll(p)
 	}
 }
 
 func (s *machine) transfer(t *rapid.T, rename bool) {
 	src, dst := drawPath(t, "src"), drawPath(t, "dst")
-	o := collfs.CopyOptions{Replace: rapid.SampledFrom([]collfs.Replace{collfs.ReplaceNothing, collfs.ReplaceAny}).Draw(t, "replace")}
+	o := collfs.CopyOptions{Replace: rapid.SampledFrom([]collfs.Replace{collfs.ReplaceNothing, collfs.ReplacePOSIX, collfs.ReplaceAny}).Draw(t, "replace")}
 	inside := src == dst || strings.HasPrefix(dst, src+"/") || strings.HasPrefix(src, dst+"/")
-	want := s.m.exists(src) && s.m.parentOK(dst) && !inside && (o.Replace == collfs.ReplaceAny || !s.m.exists(dst))
+	free := o.Replace == collfs.ReplaceAny || !s.m.exists(dst)
+	if o.Replace == collfs.ReplacePOSIX {
+		free = free || s.m.isDir(src) == s.m.isDir(dst) && len(s.m.below(dst)) == 1
+		if s.m.exists(src) && (src == dst || s.m.isFile(src) && s.m.isFile(dst) && s.m[src] == s.m[dst]) {
+			if _, err := s.c.Rename(src, dst, o); err != nil {
+				t.Fatalf("Rename %s to another name of the same file, %s: %v", src, dst, err)
+			}
+			return
+		}
+	}
+	want := s.m.exists(src) && s.m.parentOK(dst) && !inside && free
 	var err error
 	if rename {
 		_, err = s.c.Rename(src, dst, o)
@@ -288,17 +338,22 @@ func (s *machine) transfer(t *rapid.T, rename bool) {
 	if !s.check(fmt.Sprintf("transfer %s %s", src, dst), err, want) {
 		return
 	}
-	s.unlinked(dst)
+	was := maps.Clone(s.m)
 	s.m.removeAll(dst)
-	for _, k := range s.m.below(src) {
-		s.m[dst+k[len(src):]] = s.m[k]
+	copies := make(map[int]int)
+	for _, k := range was.below(src) {
+		to := dst + k[len(src):]
+		switch file := was[k]; {
+		case rename || file == 0:
+			s.m[to] = file
+		case copies[file] != 0:
+			s.m[to] = copies[file]
+		default:
+			s.newFile(to, s.content[file])
+			copies[file] = s.n
+		}
 	}
 	if rename {
-		for _, h := range s.handles {
-			if h.path == src || strings.HasPrefix(h.path, src+"/") {
-				h.path = dst + h.path[len(src):]
-			}
-		}
 		s.m.removeAll(src)
 	}
 }
@@ -314,10 +369,13 @@ func (s *machine) OpenHandle(t *rapid.T) {
 	if !s.check("OpenFile "+p, err, want) {
 		return
 	}
-	if flags&os.O_TRUNC != 0 || !s.m.exists(p) {
-		s.m[p] = ""
+	if !s.m.exists(p) {
+		s.newFile(p, "")
 	}
-	s.handles = append(s.handles, &modelHandle{h: h, path: p})
+	if flags&os.O_TRUNC != 0 {
+		s.content[s.m[p]] = ""
+	}
+	s.handles = append(s.handles, &modelHandle{h: h, file: s.m[p]})
 }
 
 func (s *machine) pick(t *rapid.T) *modelHandle {
@@ -327,32 +385,11 @@ func (s *machine) pick(t *rapid.T) *modelHandle {
 	return s.handles[rapid.IntRange(0, len(s.handles)-1).Draw(t, "handle")]
 }
 
-func (s *machine) contentOf(h *modelHandle) string {
-	if h.path == "" {
-		return h.content
-	}
-	return s.m[h.path]
-}
-
-// setContent changes the content of all handles of h's file.
-func (s *machine) setContent(h *modelHandle, content string) {
-	if h.path != "" {
-		s.m[h.path] = content
-		return
-	}
-	was := h.content
-	for _, o := range s.handles {
-		if o.path == "" && o.content == was && o.h.Info().ID == h.h.Info().ID {
-			o.content = content
-		}
-	}
-}
-
 func (s *machine) Write(t *rapid.T) {
 	h := s.pick(t)
 	text := s.text()
 	off := rapid.IntRange(0, 60).Draw(t, "offset")
-	old := s.contentOf(h)
+	old := s.content[h.file]
 	at, err := int64(off), error(nil)
 	if rapid.Bool().Draw(t, "append") {
 		at, err = h.h.Append(context.Background(), []byte(text))
@@ -376,7 +413,7 @@ func (s *machine) Write(t *rapid.T) {
 		b = append(b, make([]byte, need-len(b))...)
 	}
 	copy(b[at:], text)
-	s.setContent(h, string(b))
+	s.content[h.file] = string(b)
 }
 
 func (s *machine) Truncate(t *rapid.T) {
@@ -385,9 +422,9 @@ func (s *machine) Truncate(t *rapid.T) {
 	if err := h.h.Truncate(int64(size)); err != nil {
 		t.Fatal(err)
 	}
-	b := []byte(s.contentOf(h))
+	b := []byte(s.content[h.file])
 	b = append(b, make([]byte, max(0, size-len(b)))...)[:size]
-	s.setContent(h, string(b))
+	s.content[h.file] = string(b)
 }
 
 func (s *machine) CloseHandle(t *rapid.T) {
@@ -474,18 +511,36 @@ func (s *machine) Manifest(t *rapid.T) {
 
 func (s *machine) Check(t *rapid.T) {
 	got := readAll(t, s.c)
-	if !reflect.DeepEqual(got, map[string]string(s.m)) {
-		t.Fatalf("files = %q\nwant    %q", got, s.m)
+	if want := s.contents(); !reflect.DeepEqual(got, want) {
+		t.Fatalf("files = %q\nwant    %q", got, want)
+	}
+	if err := s.c.CheckSums(); err != nil {
+		t.Fatal(err)
+	}
+	bytes := int64(0)
+	for p, i := range stats(t, s.c) {
+		want := 1
+		if !i.Dir {
+			want = len(s.names(s.m[p]))
+		}
+		if int(i.Links) != want {
+			t.Fatalf("%q has %d links; want %d", p, i.Links, want)
+		}
+		bytes += i.Size
+	}
+	if rec, err := s.c.Record(context.Background()); err != nil || rec.Bytes != bytes {
+		t.Fatalf("the collection has %d bytes, %v; want %d", rec.Bytes, err, bytes)
 	}
 	for _, h := range s.handles {
-		want := s.contentOf(h)
+		want := s.content[h.file]
 		buf := make([]byte, 200)
 		n, err := h.h.ReadAt(context.Background(), buf, 0)
 		if string(buf[:n]) != want || err != io.EOF {
-			t.Fatalf("handle of %q reads %q, %v; want %q", h.path, buf[:n], err, want)
+			t.Fatalf("handle of %q reads %q, %v; want %q", s.names(h.file), buf[:n], err, want)
 		}
-		if p, ok := h.h.Path(); ok != (h.path != "") || p != h.path {
-			t.Fatalf("handle's path = %q, %v; want %q", p, ok, h.path)
+		p, ok := h.h.Path()
+		if names := s.names(h.file); ok != (len(names) > 0) || ok && !slices.Contains(names, p) || int(h.h.Info().Links) != len(names) {
+			t.Fatalf("handle's path = %q, %v, with %d links; want one of %q", p, ok, h.h.Info().Links, names)
 		}
 	}
 }
@@ -599,7 +654,7 @@ func TestMergeLosesNothing(t *testing.T) {
 		for range rapid.IntRange(5, 40).Draw(rt, "steps") {
 			c := cs[rapid.IntRange(0, 1).Draw(rt, "who")]
 			p, q := drawPath(rt, "p"), drawPath(rt, "q")
-			switch rapid.SampledFrom([]string{"put", "put", "put", "write", "mkdir", "mkdir", "remove", "rename", "rename", "copy", "commit", "refresh"}).Draw(rt, "what") {
+			switch rapid.SampledFrom([]string{"put", "put", "put", "write", "mkdir", "mkdir", "remove", "rename", "rename", "copy", "link", "link", "commit", "refresh"}).Draw(rt, "what") {
 			case "put":
 				texts++
 				text := fmt.Sprint("text ", texts)
@@ -634,6 +689,8 @@ func TestMergeLosesNothing(t *testing.T) {
 				if err := h.Close(ctx); err != nil {
 					rt.Fatal(err)
 				}
+			case "link":
+				_, _ = c.Hardlink(p, q, nil)
 			case "mkdir":
 				_, _ = c.Mkdir(p, collfs.Attr{}, nil)
 			case "remove":

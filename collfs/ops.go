@@ -15,10 +15,13 @@ const (
 	OpAttr           // Attr of Path is replaced; Content.ID is the content it belongs to (zero: a directory)
 	OpRepack         // Path has the same content in other segments; does nothing when its content is not Content.ID
 	OpPatch          // In Path, whose content is Old, the bytes from Off on become those of Content.Segments; then its size becomes Content.Size, its id Content.ID, and its attributes Attr
+	OpLink           // Path, where nothing is, becomes another name of the file that Src is; Content.ID is what it has
+	lastOp    = OpLink
 )
 
 // An Op is one operation of a change set. A change set is a list of
-// operations in the order in which they were made.
+// operations in the order in which they were made. One that changes a file changes
+// it under all its names; one that takes away or moves a name leaves the others.
 //
 // An operation with a Time sets the Ctime of what it makes, changes or renames,
 // and Mtime and Ctime of the directories in which a name came, went or was

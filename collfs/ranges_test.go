@@ -11,7 +11,7 @@ import (
 	"keepdav/collfs"
 )
 
-func openRW(t *testing.T, c *collfs.Collection, path string) *collfs.Handle {
+func createRW(t *testing.T, c *collfs.Collection, path string) *collfs.Handle {
 	t.Helper()
 	h, _, err := c.OpenFile(path, collfs.OpenOptions{Flags: os.O_RDWR | os.O_CREATE})
 	if err != nil {
@@ -31,7 +31,7 @@ func write(t *testing.T, h *collfs.Handle, off int64, s string) {
 func TestPunchMakesAHole(t *testing.T) {
 	e := newEnv(t)
 	c := e.open(e.fs(), e.catalog.Create(e.home, "c"))
-	h := openRW(t, c, "f")
+	h := createRW(t, c, "f")
 	write(t, h, 0, strings.Repeat("x", 100))
 	for _, r := range [][2]int64{{10, 20}, {95, 50}, {200, 10}} {
 		if err := h.Punch(r[0], r[1]); err != nil {
@@ -67,7 +67,7 @@ func TestCloneDiverges(t *testing.T) {
 	e := newEnv(t)
 	f := e.fs()
 	c := e.open(f, e.catalog.Create(e.home, "c"))
-	src, dst := openRW(t, c, "src"), openRW(t, c, "dst")
+	src, dst := createRW(t, c, "src"), createRW(t, c, "dst")
 	write(t, src, 0, "0123456789")
 	write(t, dst, 0, "ab")
 	if n, err := dst.Clone(4, src, 5, 100); n != 5 || err != nil {
@@ -87,7 +87,7 @@ func TestCloneDiverges(t *testing.T) {
 	if n, err := src.Clone(20, src, 0, 5); n != 5 || err != nil {
 		t.Errorf("clone within a file = %d, %v", n, err)
 	}
-	other := openRW(t, e.open(f, e.catalog.Create(e.home, "other")), "f")
+	other := createRW(t, e.open(f, e.catalog.Create(e.home, "other")), "f")
 	if _, err := other.Clone(0, src, 0, 5); !errors.Is(err, collfs.ErrOtherCollection) {
 		t.Errorf("clone from another collection = %v", err)
 	}

@@ -43,7 +43,7 @@ func (c *Collection) openRead(path string) (*Reader, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Reader{c: c, path: path, info: n.info(), content: n.content()}, nil
+		return &Reader{c: c, path: path, info: n.infoAt(path), content: n.content()}, nil
 	}
 	c.mu.RUnlock()
 	c.mu.Lock() // a handle may write: what we hand out must not be overwritten in place
@@ -60,7 +60,7 @@ func (c *Collection) openRead(path string) (*Reader, error) {
 			return nil, err
 		}
 	}
-	return &Reader{c: c, path: path, info: n.info(), content: n.content()}, nil
+	return &Reader{c: c, path: path, info: n.infoAt(path), content: n.content()}, nil
 }
 
 // Info describes the file as it was when it was opened.

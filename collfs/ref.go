@@ -471,9 +471,47 @@ func (v *View) At(c *Collection, path string) (Ref, NodeInfo, error) {
 	return v.refLocked(c, n), c.infoLocked(n), nil
 }
 
-// Link makes the file that target is known by another name, in the directory r.
-func (r Ref) Link(name string, target Ref) (NodeInfo, error) {
-	return NodeInfo{}, ErrNotSupported
+// Link makes the file target known by another name, in the directory r. If they are
+// of different collections, it is ErrOtherCollection.
+func (r Ref) Link(name string, target Ref) (info NodeInfo, err error) {
+	err = r.inDir(func(c *Collection, dir string) error {
+		switch {
+		case target.o.home.Load() != c:
+			return ErrOtherCollection
+		case target.o.n.isDir():
+			return ErrIsDir
+		case !c.linkedLocked(target.o.n):
+			return fs.ErrNotExist
+		}
+		p := joinPath(dir, name)
+		if err := checkPath(p); err != nil {
+			return err
+		}
+		if _, err := c.hardlinkLocked(target.o.n.path(), p); err != nil {
+			return err
+		}
+		info = c.infoLocked(target.o.n)
+		return nil
+	})
+	return info, err
+}
+
+// A Place is a name in a directory.
+type Place struct {
+	In   Key
+	Name string
+}
+
+// Places returns the names of r in directories that somebody holds.
+func (r Ref) Places() (all []Place) {
+	c := r.o.rlock()
+	defer c.mu.RUnlock()
+	for _, p := range r.o.n.places() {
+		if p.up.open != nil {
+			all = append(all, Place{Key{p.up.open}, p.name})
+		}
+	}
+	return all
 }
 
 // Exchange makes what is called name in the directory r, and what is called

@@ -267,7 +267,7 @@ func (r *repacker) copySegment(ctx context.Context, s keepio.Segment) (segs []ke
 }
 
 // commit gives files their new segments, but for those that were changed or
-// opened meanwhile.
+// opened meanwhile, or have them under another name already.
 func (r *repacker) commit(ctx context.Context, files []repackFile) error {
 	if len(files) == 0 {
 		return nil

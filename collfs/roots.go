@@ -49,6 +49,11 @@ func (c *Collection) held(visit func(keepio.Segment)) {
 		for _, s := range c.pending[i].Content.Segments {
 			visit(s)
 		}
+		if c.pending[i].Kind == OpLink { // a merge may need what the file had then
+			for _, s := range c.pending[i].node.segs {
+				visit(s)
+			}
+		}
 	}
 	for n := range c.opened {
 		for _, s := range n.segs {

@@ -51,7 +51,7 @@ func (c *Collection) Splice(s *Stage, path string, off int64, o SpliceOptions) (
 	}
 	if piece.Size == 0 {
 		s.end()
-		return n.info(), nil
+		return n.infoAt(path), nil
 	}
 	spans := makeSpans(n.segs)
 	spans.write(off, piece.Segments)

@@ -64,7 +64,7 @@ func TestConcurrentUseIsConsistent(t *testing.T) {
 			for i := range steps {
 				f := r.IntN(2)
 				c := cs[f][r.IntN(2)]
-				switch r.IntN(12) {
+				switch r.IntN(13) {
 				case 0:
 					_, _ = c.Mkdir(name(), collfs.Attr{}, nil)
 				case 1:
@@ -116,6 +116,8 @@ func TestConcurrentUseIsConsistent(t *testing.T) {
 					}
 				case 10:
 					fss[f].Held(func(collfs.UUID, keepio.Segment) {})
+				case 12:
+					_, _ = c.Hardlink(name(), name(), nil)
 				case 11:
 					own := fmt.Sprintf("keep-%d-%d", w, i)
 					s, err := c.NewStage(-1)

@@ -65,7 +65,7 @@ func (f *FS) Transfer(ctx context.Context, src *Collection, from string, dst *Co
 		tx.Records = o.Records
 		parts := []part{{c: dst, changes: puts}}
 		if o.Move || o.absorb {
-			parts[0].then = func() { handOverLocked(src, n, dst, dst.tree.lookup(to)) }
+			parts[0].then = func() { handOverLocked(src, n, n, dst, dst.tree.lookup(to)) }
 		}
 		if o.Move {
 			parts = append(parts, takeAway(src, from, n))
@@ -84,22 +84,23 @@ func takeAway(src *Collection, from string, n *node) part {
 }
 
 // handOverLocked makes the handles and Refs on n, which is in src, and on all
-// below it, go on at at, which is in dst and equal to n.
-func handOverLocked(src *Collection, n *node, dst *Collection, at *node) {
+// below it, go on at at, which is in dst and equal to n. Files that have names
+// elsewhere in src, not at top or below it, stay there.
+func handOverLocked(src *Collection, top, n *node, dst *Collection, at *node) {
 	if at == nil || at.isDir() != n.isDir() || at.id != n.id {
 		return
 	}
 	if n.isDir() {
 		for name, k := range n.kids.snapshot().all {
-			handOverLocked(src, k, dst, at.kids.get(name))
+			handOverLocked(src, top, k, dst, at.kids.get(name))
 		}
 	}
 	o := n.open
 	switch {
-	case o == nil || at.open != nil:
+	case o == nil || at.open != nil || !n.isDir() && !n.onlyBelow(top):
 		return
 	case n.hasHandles():
-		src.tree.link(n.up, n.name, n.clone())
+		src.tree.replace(n, n.clone())
 		delete(src.opened, n)
 		dst.opened[n] = struct{}{}
 		dst.attachLocked(n, at)
@@ -160,8 +161,10 @@ func (f *FS) transferWithRecords(ctx context.Context, c *Collection, from, to st
 
 // Extract makes a new collection, called name, in a project, of what is at from
 // in src ("" is all of it), and returns its record. A file becomes the only file
-// of the collection, under the name that it had. Handles and Refs go along with
-// what is moved.
+// of the collection, under the name that it had. A file of which all names are
+// moved or copied is one file again, here and in Transfer and Absorb; a name without
+// the others becomes a file of its own. Handles and Refs go along with what is
+// moved.
 func (f *FS) Extract(ctx context.Context, src *Collection, from string, owner UUID, name string, o TransferOptions) (Record, error) {
 	id := f.NewUUID("4zz18")
 	t := &transfer{fs: f, all: []*Collection{src}}
@@ -194,7 +197,7 @@ func (f *FS) Extract(ctx context.Context, src *Collection, from string, owner UU
 		tx.Records = append(tx.Records, o.Records...)
 		tx.Records = append(tx.Records, RecordOp{Kind: CreateCollection, UUID: id, Owner: owner, Name: name, Unique: o.Unique})
 		tree := NewTree()
-		puts := spreadAll(n, o.Shallow, o.Move, src.now())
+		puts := spreadAll(n, from, o.Shallow, o.Move, src.now())
 		for i := range puts {
 			if err := tree.Apply(puts[i].Op); err != nil {
 				return nil, err
@@ -218,7 +221,7 @@ func (f *FS) Extract(ctx context.Context, src *Collection, from string, owner UU
 			}
 			made.mu.Lock()
 			defer made.mu.Unlock()
-			handOverLocked(src, n, made, at)
+			handOverLocked(src, n, n, made, at)
 		}
 		return []part{taken}, nil
 	}
@@ -286,12 +289,15 @@ func (c *Collection) receiveLocked(src *node, path string, o TransferOptions) (c
 		}
 		changes = append(changes, change{Op: Op{Kind: OpDelete, Path: path, Old: old.id, Time: c.now()}, node: old})
 	}
-	first := len(changes)
-	changes = spread(changes, src, path, o.Shallow, c.now())
-	changes[first].Time = changes[first].Attr.Ctime
+	s := spreader{time: c.now()}
+	s.spread(src, path, o.Shallow)
+	s.changes[0].Time = s.time
+	changes = append(changes, s.changes...)
 	var holes int64
-	for i := range changes {
-		holes += holesIn(changes[i].Content.Segments)
+	for _, ch := range s.changes {
+		if !ch.node.isDir() {
+			holes += holesIn(ch.node.segs)
+		}
 	}
 	if err := c.roomForHolesLocked(holes); err != nil {
 		return nil, false, pathError("transfer", path, err)
@@ -316,40 +322,67 @@ func mayReplace(src, old *node, how Replace) error {
 	return nil
 }
 
-// spread appends the changes that make n, with all below it unless shallow, at
-// path of another tree. They have no time, but give theirs to what is made: so
-// the directories keep the Mtime they have.
-func spread(changes []change, n *node, path string, shallow bool, time int64) []change {
-	a := n.attr.changedAt(time)
-	if !n.isDir() {
-		return append(changes, change{Op: Op{Kind: OpPut, Path: path, Content: n.content(), Attr: a}})
-	}
-	changes = append(changes, change{Op: Op{Kind: OpMkdir, Path: path, Attr: a}})
-	if !shallow {
-		for name, k := range n.kids.view().all {
-			changes = spread(changes, k, joinPath(path, name), false, time)
-		}
-	}
-	return changes
+// A spreader lists the changes that make nodes of one tree in another one. They
+// have no time, but give time to what is made: so the directories keep the Mtime
+// they have. The node of each is what it makes.
+type spreader struct {
+	changes []change
+	time    int64
+	files   map[*node]string // where those with several names are made first
 }
 
-// spreadAll returns the changes that make all of a collection what n is: its root,
-// or a file in it.
-func spreadAll(n *node, shallow, move bool, time int64) (changes []change) {
+// spread makes n, with all below it unless shallow, at path.
+func (s *spreader) spread(n *node, path string, shallow bool) {
+	op := Op{Kind: OpPut, Path: path, Content: n.content(), Attr: n.attr.changedAt(s.time)}
 	if !n.isDir() {
-		return spread(nil, n, n.name, false, time)
+		if n.links() > 1 {
+			op = s.another(n, op)
+		}
+		s.changes = append(s.changes, change{Op: op, node: n})
+		return
+	}
+	op = Op{Kind: OpMkdir, Path: path, Attr: op.Attr}
+	s.changes = append(s.changes, change{Op: op, node: n})
+	if !shallow {
+		for name, k := range n.kids.view().all {
+			s.spread(k, joinPath(path, name), false)
+		}
+	}
+}
+
+// another returns put, which makes n, or, if another name of n was made already,
+// the operation that links to it.
+func (s *spreader) another(n *node, put Op) Op {
+	if at, ok := s.files[n]; ok {
+		return Op{Kind: OpLink, Path: put.Path, Src: at, Content: Content{ID: n.id}}
+	}
+	if s.files == nil {
+		s.files = make(map[*node]string)
+	}
+	s.files[n] = put.Path
+	return put
+}
+
+// spreadAll returns the changes that make all of a collection what is at from: n, a
+// directory or a file.
+func spreadAll(n *node, from string, shallow, move bool, time int64) []change {
+	s := spreader{time: time}
+	if !n.isDir() {
+		_, name := splitPath(from)
+		s.spread(n, name, false)
+		return s.changes
 	}
 	a := n.attr
 	if n.up != nil { // a copy of a whole collection keeps both times of its root
 		a = a.changedAt(time)
 	}
 	if !sameAttr(n.attr, Attr{}) || move { // so that there is a change, whose record tells the revision
-		changes = append(changes, change{Op: Op{Kind: OpAttr, Attr: a}})
+		s.changes = append(s.changes, change{Op: Op{Kind: OpAttr, Attr: a}})
 	}
 	for name, k := range n.kids.view().all {
-		changes = spread(changes, k, name, shallow, time)
+		s.spread(k, name, shallow)
 	}
-	return changes
+	return s.changes
 }
 
 func opsOf(changes []change) []Op {
@@ -519,10 +552,10 @@ func (t *transfer) plan(tx *Tx) ([]part, error) {
 		for _, ch := range p.changes {
 			switch ch.Kind {
 			case OpDelete:
-				sum.count(ch.node, -1)
-			case OpPut:
+				sum.count("", ch.node, -1)
+			case OpPut, OpLink:
 				sum.files++
-				sum.bytes += ch.Content.Size
+				sum.bytes += ch.node.size
 			}
 		}
 		tx.Changes = append(tx.Changes, Change{
@@ -580,7 +613,7 @@ func (c *Collection) applyLocked(ch change) {
 	if ch.Kind == OpDelete {
 		n := c.tree.lookup(ch.Path)
 		for h := range c.opened {
-			if n != nil && h.below(n) {
+			if n != nil && h.onlyBelow(n) {
 				c.detachLocked(h)
 			}
 		}

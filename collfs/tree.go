@@ -22,11 +22,13 @@ type Tree struct {
 	names int64 // bytes of all names
 	holes int64 // bytes of all holes
 
+	linked bool // false: no file has more than one name
+
 	indexed *atomic.Int64 // bytes of the directories' indexes; lookups change it, too
 }
 
 // A node is a file or a directory. Its place (up, name) changes by renames;
-// handles refer to nodes, not to names.
+// handles refer to nodes, not to names. A file may have more places: see links.go.
 type node struct {
 	up   *node // the directory it is in; nil: the root, or in no tree
 	name string
@@ -47,16 +49,17 @@ type NodeInfo struct {
 	Size    int64
 	ID      ContentID // of a file
 	Attr    Attr
-	Entries int   // of a directory
-	Dirs    int   // how many of them are directories
-	Data    int64 // bytes of a file that are no hole; only a Ref tells
+	Entries int    // of a directory
+	Dirs    int    // how many of them are directories
+	Links   uint32 // how many names a file has: 0 if it was unlinked while it is open; 1 for a directory
+	Data    int64  // bytes of a file that are no hole; only a Ref tells
 }
 
 // NewTree returns an empty tree.
 func NewTree() *Tree { return &Tree{root: &node{kids: new(dir)}, indexed: new(atomic.Int64)} }
 
-// Files returns the number of files, Dirs that of directories below the root,
-// Bytes the sum of the files' sizes.
+// Files returns the number of files. A file counts under each of its names, here
+// and in all other sums.
 func (t *Tree) Files() int64 { return t.files }
 
 // Dirs returns the number of directories below the root.
@@ -76,8 +79,17 @@ func (n *node) isDir() bool { return n.kids != nil }
 func (n *node) info() NodeInfo {
 	i := NodeInfo{Name: n.name, Dir: n.isDir(), Size: n.size, ID: n.id, Attr: n.attr}
 	if i.Dir {
-		i.Entries, i.Dirs = n.kids.n, n.kids.dirs
+		i.Entries, i.Dirs, i.Links = n.kids.n, n.kids.dirs, 1
+	} else {
+		i.Links = uint32(n.links())
 	}
+	return i
+}
+
+// infoAt is info for n at a path, one of those it has.
+func (n *node) infoAt(path string) NodeInfo {
+	i := n.info()
+	_, i.Name = splitPath(path)
 	return i
 }
 
@@ -134,7 +146,7 @@ func (t *Tree) Stat(path string) (NodeInfo, error) {
 	if err != nil {
 		return NodeInfo{}, pathError("stat", path, err)
 	}
-	return n.info(), nil
+	return n.infoAt(path), nil
 }
 
 // Content returns the content of the file at a clean path.
@@ -189,8 +201,8 @@ func (t *Tree) ReadDir(path string) (iter.Seq[NodeInfo], error) {
 		return nil, pathError("readdir", path, err)
 	}
 	return func(yield func(NodeInfo) bool) {
-		for _, k := range n.kids.view().all {
-			if !yield(k.info()) {
+		for name, k := range n.kids.view().all {
+			if !yield(k.infoAt(name)) {
 				return
 			}
 		}
@@ -204,7 +216,7 @@ type walkItem struct {
 }
 
 // walk yields n, at path, and all below it, each directory before what is in
-// it, entries in byte order.
+// it, entries in byte order, a file under each of its names.
 func (n *node) walk(path string) iter.Seq[walkItem] {
 	return func(yield func(walkItem) bool) { n.visit(path, yield) }
 }
@@ -227,7 +239,7 @@ func (n *node) visit(path string, yield func(walkItem) bool) bool {
 // entries, those in byte order. It ends with the first error of fn.
 func (t *Tree) Walk(fn func(path string, info NodeInfo, c Content) error) error {
 	for it := range t.root.walk("") {
-		if err := fn(it.path, it.node.info(), it.node.content()); err != nil {
+		if err := fn(it.path, it.node.infoAt(it.path), it.node.content()); err != nil {
 			return err
 		}
 	}
@@ -236,29 +248,30 @@ func (t *Tree) Walk(fn func(path string, info NodeInfo, c Content) error) error 
 
 // Blocks calls visit with each segment of each file; holes have no block.
 func (t *Tree) Blocks(visit func(keepio.Segment)) {
-	t.root.eachNode(func(n *node) {
+	t.root.eachEntry("", func(_ string, n *node) {
 		for _, s := range n.segs {
 			visit(s)
 		}
 	})
 }
 
-// eachNode calls fn for n and all below it.
-func (n *node) eachNode(fn func(*node)) {
-	fn(n)
+// eachEntry calls fn for n, by the name it has here, and all below it, a file
+// under each of its names.
+func (n *node) eachEntry(name string, fn func(name string, n *node)) {
+	fn(name, n)
 	if n.isDir() {
-		for _, k := range n.kids.view().all {
-			k.eachNode(fn)
+		for name, k := range n.kids.view().all {
+			k.eachEntry(name, fn)
 		}
 	}
 }
 
-// count adds n and all below it to t's sums, sign times.
-func (t *Tree) count(n *node, sign int64) {
-	n.eachNode(func(m *node) { t.countOne(m, sign) })
+// count adds what is called name, with all below it, to t's sums, sign times.
+func (t *Tree) count(name string, n *node, sign int64) {
+	n.eachEntry(name, func(name string, m *node) { t.countOne(name, m, sign) })
 }
 
-func (t *Tree) countOne(n *node, sign int64) {
+func (t *Tree) countOne(name string, n *node, sign int64) {
 	if n.isDir() {
 		t.dirs += sign
 		if x := n.kids.index.Load(); x != nil && sign < 0 {
@@ -270,7 +283,7 @@ func (t *Tree) countOne(n *node, sign int64) {
 	}
 	t.bytes += sign * n.size
 	t.segs += sign * int64(len(n.segs))
-	t.names += sign * int64(len(n.name))
+	t.names += sign * int64(len(name))
 	t.holes += sign * holesIn(n.segs)
 }
 
@@ -291,46 +304,52 @@ func (t *Tree) link(up *node, name string, n *node) {
 	up.kids.set(name, n)
 }
 
-// unlink takes n out of its directory, not out of the sums.
-func (t *Tree) unlink(n *node) {
-	n.up.kids.remove(n.name)
-	n.up = nil
-}
-
 // setContent gives a file of t another content.
 func (t *Tree) setContent(n *node, c Content) {
-	t.bytes += c.Size - n.size
-	t.segs += int64(len(c.Segments) - len(n.segs))
-	t.holes += holesIn(c.Segments) - holesIn(n.segs)
+	names := int64(n.links())
+	t.bytes += names * (c.Size - n.size)
+	t.segs += names * int64(len(c.Segments)-len(n.segs))
+	t.holes += names * (holesIn(c.Segments) - holesIn(n.segs))
 	n.id, n.size, n.segs = c.ID, c.Size, c.Segments
 }
 
-// clone copies n and all below it, in no tree and without handles.
+// clone copies n and all below it, in no tree and without handles. What is one
+// file under several names there is one in the copy.
 func (n *node) clone() *node {
 	c := &node{name: n.name, attr: n.attr, id: n.id, size: n.size, segs: n.segs}
 	if n.isDir() {
-		c.kids = n.kids.clone(c)
+		n.cloneEntries(c, make(map[*node]*node))
 	}
 	return c
 }
 
-// clone copies d for the directory up. Nodes come from one slab a directory.
-func (d *dir) clone(up *node) *dir {
-	out := &dir{n: d.n, dirs: d.dirs, nonASCII: d.nonASCII, chunks: make([]chunk, len(d.chunks))}
-	for i, c := range d.chunks {
-		slab := make([]node, len(c.items))
-		items := make([]entry, len(c.items))
-		for j, e := range c.items {
+// cloneEntries gives c copies of n's entries. made has the copies of files with
+// several names. Nodes come from one slab a directory.
+func (n *node) cloneEntries(c *node, made map[*node]*node) {
+	d := n.kids
+	c.kids = &dir{n: d.n, dirs: d.dirs, nonASCII: d.nonASCII, chunks: make([]chunk, len(d.chunks))}
+	for i, from := range d.chunks {
+		slab := make([]node, len(from.items))
+		items := make([]entry, len(from.items))
+		for j, e := range from.items {
+			k := e.node
+			linked := !k.isDir() && (place{n, e.name}).hasMore(k)
+			if m := made[k]; m != nil && linked {
+				m.setMore(append(m.more(), place{c, e.name}))
+				items[j] = entry{e.name, m}
+				continue
+			}
 			m := &slab[j]
-			*m = node{up: up, name: e.name, attr: e.node.attr, id: e.node.id, size: e.node.size, segs: e.node.segs}
-			if e.node.isDir() {
-				m.kids = e.node.kids.clone(m)
+			*m = node{up: c, name: e.name, attr: k.attr, id: k.id, size: k.size, segs: k.segs}
+			if k.isDir() {
+				k.cloneEntries(m, made)
+			} else if linked {
+				made[k] = m
 			}
 			items[j] = entry{e.name, m}
 		}
-		out.chunks[i] = chunk{0, items}
+		c.kids.chunks[i] = chunk{0, items}
 	}
-	return out
 }
 
 // Clone returns a copy of t.
@@ -372,7 +391,7 @@ func checkPath(path string) error {
 }
 
 func (o OpKind) String() string {
-	names := [...]string{"invalid", "put", "mkdir", "remove", "rename", "copy", "setattr", "repack", "patch"}
+	names := [...]string{"invalid", "put", "mkdir", "remove", "rename", "copy", "setattr", "repack", "patch", "link"}
 	if int(o) < len(names) {
 		return names[o]
 	}

@@ -116,6 +116,7 @@ func TestTreeRefuses(t *testing.T) {
 		{"put nope/x=1", fs.ErrNotExist}, {"put f/x=1", ErrNotDir}, {"put d=1", ErrIsDir}, {"put d", fs.ErrExist}, {"put f", fs.ErrExist},
 		{"rm nope", fs.ErrNotExist}, {"mv nope x", fs.ErrNotExist}, {"mv d d/x", ErrIntoItself}, {"cp d d/e/x", ErrIntoItself},
 		{"mv d f", ErrNotDir}, {"mv f d", fs.ErrExist}, {"cp d d2", fs.ErrExist}, {"put .=1", ErrNameInvalid}, {"put d/..=1", ErrNameInvalid}, {"put a\x00=1", ErrNameInvalid},
+		{"ln d x", ErrIsDir}, {"ln f d", fs.ErrExist}, {"ln f f", fs.ErrExist}, {"ln nope x", fs.ErrNotExist}, {"ln f nope/x", fs.ErrNotExist}, {"ln f ..", ErrNameInvalid},
 		{"mv f f", nil}, {"mv d/e e", nil}, {"mode d", nil},
 	} {
 		tree := treeOf(t, "f=1", "d", "d/e", "d2")
@@ -256,7 +257,7 @@ func TestHolesPrintAsZeros(t *testing.T) {
 
 func FuzzDecodeTree(f *testing.F) {
 	timed := bigTree(1, 2)
-	for i, op := range []Op{{Kind: OpPut, Path: "fifo", Attr: Attr{Posix: &Posix{HasOwner: true, UID: 1, GID: 2, Type: 0o10000, Rdev: 3, Atime: 4}}}, opOf("put d"), opOf("put d/f=1"), opOf("mv d e"), {Kind: OpAttr, Attr: Attr{Mtime: 5, Ctime: 7}}} {
+	for i, op := range []Op{{Kind: OpPut, Path: "fifo", Attr: Attr{Posix: &Posix{HasOwner: true, UID: 1, GID: 2, Type: 0o10000, Rdev: 3, Atime: 4}}}, opOf("put d"), opOf("put d/f=1"), opOf("ln d/f d/g"), opOf("ln d/f h"), opOf("mv d e"), {Kind: OpAttr, Attr: Attr{Mtime: 5, Ctime: 7}}} {
 		op.Time = int64(1700000000000000000 + i)
 		_ = timed.Apply(op)
 	}
@@ -283,7 +284,7 @@ func FuzzDecodeTree(f *testing.F) {
 
 func FuzzDecodeOps(f *testing.F) {
 	f.Add(AppendOps(nil, nil))
-	f.Add(AppendOps(nil, []Op{opOf("put a"), opOf("put a/b=1"), opOf("mv a c"), opOf("rm c"), {Kind: OpPut, Path: "h", Content: Content{ID: ContentID{1}, Size: 9, Segments: []keepio.Segment{{Len: 9}}}, Attr: Attr{Mode: 1, Mtime: 2, Extra: map[string]string{"a": "b"}}}}))
+	f.Add(AppendOps(nil, []Op{opOf("put a"), opOf("put a/b=1"), opOf("ln a/b a/c"), opOf("ln a/b d"), opOf("mv a c"), opOf("put d=2"), opOf("rm c"), {Kind: OpPut, Path: "h", Content: Content{ID: ContentID{1}, Size: 9, Segments: []keepio.Segment{{Len: 9}}}, Attr: Attr{Mode: 1, Mtime: 2, Extra: map[string]string{"a": "b"}}}}))
 	f.Add(AppendOps(nil, []Op{{Kind: OpMkdir, Path: "d", Attr: Attr{Mtime: 3, Ctime: 4}}, {Kind: OpMkdir, Path: "e", Time: 1700000000000000000}}))
 	f.Add(AppendOps(nil, []Op{{Kind: OpAttr, Attr: Attr{Posix: &Posix{HasOwner: true, UID: 1, GID: 2, Type: 0o10000, Rdev: 3, Atime: 4}}}}))
 	f.Add(AppendOps(nil, []Op{{Kind: OpAttr, Attr: Attr{Mtime: math.MinInt64}, Time: math.MaxInt64}}))

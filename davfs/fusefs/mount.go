@@ -60,6 +60,7 @@ type Entry struct {
 // How long the kernel may rely on what it was told, unless it is told otherwise.
 const (
 	longTime   = time.Hour        // inside collections, whose changes we are told of
+	shortTime  = time.Second      // of a file that is being written
 	folderTime = time.Second      // above them, where rights come and go without a notice
 	absentTime = 30 * time.Second // that there is nothing called so in a collection
 )

@@ -109,10 +109,11 @@ func (m *Mounted) answer(ref collfs.Ref, info collfs.NodeInfo, dir *inode, name 
 }
 
 // attrTime is how long the kernel may rely on the attributes of in: what it writes
-// itself changes the blocks that a file has, which it is not told.
+// itself changes the blocks that a file has, which it is not told. Each write asks
+// for attributes that it may not rely on any more.
 func (in *inode) attrTime() time.Duration {
 	if in.writers.Load() > 0 {
-		return 0
+		return shortTime
 	}
 	return longTime
 }
@@ -157,7 +158,7 @@ func (m *Mounted) attr(in *inode, info collfs.NodeInfo, linked bool, out *fuse.A
 	if isSymlink(info) {
 		out.Size = uint64(len(info.Attr.Extra[collfs.ExtraSymlink]))
 	}
-	switch out.Nlink = 1; {
+	switch out.Nlink = info.Links; {
 	case !linked:
 		out.Nlink = 0
 	case info.Dir:

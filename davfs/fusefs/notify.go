@@ -189,13 +189,10 @@ func (m *Mounted) inodeChanged(in *inode) {
 		return
 	}
 	m.table.retire(in)
-	up, name, ok := in.ref.Parent()
-	if !ok {
-		return
-	}
-	defer up.Forget(1)
-	if dir := m.table.ofKey(up.Key()); dir != nil {
-		m.notes.put(notice{id: dir.id, name: name})
+	for _, p := range in.ref.Places() {
+		if dir := m.table.ofKey(p.In); dir != nil {
+			m.notes.put(notice{id: dir.id, name: p.Name})
+		}
 	}
 }
 
@@ -261,13 +258,10 @@ func (m *Mounted) pruneNames(ids []uint64) {
 		if in == nil || !in.isRef() {
 			continue
 		}
-		up, name, ok := in.ref.Parent()
-		if !ok {
-			continue
+		for _, p := range in.ref.Places() {
+			if dir := m.table.ofKey(p.In); dir != nil {
+				m.server.EntryNotify(dir.id, p.Name)
+			}
 		}
-		if dir := m.table.ofKey(up.Key()); dir != nil {
-			m.server.EntryNotify(dir.id, name)
-		}
-		up.Forget(1)
 	}
 }
