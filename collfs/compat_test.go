@@ -28,28 +28,49 @@ func oldOps(blocks Blocks) []Op {
 	}
 }
 
-func TestWhatTheFirstVersionStoredIsRead(t *testing.T) {
+// newOps is the change set in testdata/ops.v2; it makes the tree in
+// testdata/tree.v2.
+func newOps(blocks Blocks) []Op {
+	const now = 1700000000000000000
+	fifo := Attr{Mode: 0o600, Mtime: now, Posix: &Posix{HasOwner: true, UID: 1000, GID: 100, Type: 0o10000, Atime: now + 5}}
+	return append(oldOps(blocks),
+		Op{Kind: OpMkdir, Path: "new", Time: now},
+		Op{Kind: OpPut, Path: "new/fifo", Content: Content{ID: EmptyID}, Attr: fifo, Time: now + 1},
+		Op{Kind: OpPut, Path: "new/device", Content: Content{ID: EmptyID}, Attr: Attr{Mtime: 3, Ctime: 4, Posix: &Posix{Type: 0o60000, Rdev: 259}}},
+		Op{Kind: OpLink, Path: "new/link", Src: "dir/b", Content: Content{ID: ContentID{3}}, Time: now + 2},
+		Op{Kind: OpLink, Path: "another", Src: "new/fifo", Content: Content{ID: EmptyID}},
+	)
+}
+
+func TestWhatEachVersionStoredIsRead(t *testing.T) {
+	for version, ops := range map[string]func(Blocks) []Op{"v1": oldOps, "v2": newOps} {
+		t.Run(version, func(t *testing.T) { checkStored(t, version, ops) })
+	}
+}
+
+// checkStored checks that the files of a version hold ops, and the tree they make.
+func checkStored(t *testing.T, version string, ops func(Blocks) []Op) {
 	read := func(name string) []byte {
-		data, err := os.ReadFile("testdata/" + name)
+		data, err := os.ReadFile("testdata/" + name + "." + version)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return data
 	}
 	blocks := newFakeBlocks()
-	ops, err := DecodeOps(read("ops.v1"), blocks)
-	if want := oldOps(blocks); err != nil || !reflect.DeepEqual(ops, want) {
-		t.Errorf("DecodeOps() = %+v, %v; want %+v", ops, err, want)
+	decoded, err := DecodeOps(read("ops"), blocks)
+	if want := ops(blocks); err != nil || !reflect.DeepEqual(decoded, want) {
+		t.Errorf("DecodeOps() = %+v, %v; want %+v", decoded, err, want)
 	}
 	want := NewTree()
-	for _, op := range oldOps(blocks) {
+	for _, op := range ops(blocks) {
 		if err := want.Apply(op); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := DecodeTree(read("tree.v1"), blocks)
+	got, err := DecodeTree(read("tree"), blocks)
 	if err != nil {
 		t.Fatalf("DecodeTree() = %v", err)
 	}
-	checkSame(t, "tree.v1", got, want)
+	checkSame(t, "tree."+version, got, want)
 }
