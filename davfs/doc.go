@@ -22,6 +22,13 @@
 // called "Loose files" and shown in the project's folder; a record of the same
 // name hides such a file, which stays reachable under "Loose files".
 //
+// # Mounts
+//
+// A mount works on collections by itself and asks the site about what lies above
+// them: Locate says what a name is, Rmdir and Move with POSIX change records by the
+// rules of the kernel, and SubscribeRecords tells what others change. An empty
+// record goes to the trash only if it is empty in the transaction itself.
+//
 // # Permission
 //
 // Every call looks at the access level of what it touches. Levels are remembered
@@ -33,7 +40,8 @@
 // Changes of records in a project hold that project's lock (Site.lockFolders, by
 // UUID order) while their Check runs and the catalog commits. Changes inside
 // collections are under collfs' locks. folderCache.mu is a leaf: nothing is called
-// while it is held.
+// while it is held. Notices of records are delivered without any of these.
 //
-// Start reading at api.go, then site.go, resolve.go, spot.go, put.go, transfer.go.
+// Start reading at api.go, then site.go, resolve.go, spot.go, put.go, transfer.go;
+// for a mount locate.go.
 package davfs
