@@ -15,6 +15,9 @@ import (
 // childVar tells a process that it is a child, and its job.
 const childVar = "KEEPDAV_POSIX_CHILD"
 
+// dirVar tells it where to work.
+const dirVar = "KEEPDAV_POSIX_DIR"
+
 var childAsked bool // set before any test runs
 
 // Child does a child's job if this process is one, and then does not return.
@@ -30,7 +33,7 @@ func Child() {
 		fmt.Printf("no job %q\n", job)
 		os.Exit(2)
 	}
-	if err := try(func() { run(os.Args[1:], bufio.NewScanner(os.Stdin)) }); err != nil {
+	if err := try(func() { do(unix.Chdir(os.Getenv(dirVar))); run(os.Args[1:], bufio.NewScanner(os.Stdin)) }); err != nil {
 		fmt.Println("error:", err)
 		os.Exit(1)
 	}
@@ -58,6 +61,17 @@ var jobs = map[string]func(args []string, in *bufio.Scanner){
 		fmt.Println("open")
 		for in.Scan() {
 			fmt.Println(errnoName(lockAsTold(fd, in.Text())))
+		}
+	},
+	// run tries to run a program and holds on to it.
+	"run": func(args []string, in *bufio.Scanner) {
+		cmd := exec.Command(args[0], args[1:]...)
+		err := cmd.Start()
+		fmt.Println(errnoName(err))
+		in.Scan()
+		if err == nil {
+			do(cmd.Process.Kill())
+			_ = cmd.Wait() // it was killed
 		}
 	},
 	// witness watches a file that is replaced again and again.
@@ -91,8 +105,9 @@ type peer struct {
 // child starts a job in the case's directory. Its end is the end of its input.
 func (e *Env) child(job string, args ...string) *peer {
 	cmd := exec.Command(must(os.Executable()), args...)
-	cmd.Env = append(os.Environ(), childVar+"="+job)
-	cmd.Dir = e.dir
+	// Not cmd.Dir: the runtime waits for the new process until it has gone there,
+	// which an in-process mount could not let it.
+	cmd.Env = append(os.Environ(), childVar+"="+job, dirVar+"="+e.dir)
 	cmd.Stderr = os.Stderr
 	p := &peer{cmd: cmd, in: must(cmd.StdinPipe()), out: bufio.NewReader(must(cmd.StdoutPipe()))}
 	do(cmd.Start())

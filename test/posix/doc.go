@@ -20,8 +20,9 @@
 //
 // The file system may be served by the process that runs the cases: they touch
 // mapped memory through system calls only, so that a page fault never stops a
-// thread that Go believes to be running. A server of its own is still the better
-// choice, because Go stops the world while it starts a process.
+// thread that Go believes to be running, and start other processes outside of
+// it. A server of its own is still the better choice: locks and mappings are
+// what was tried in one process.
 //
 // Start reading at run.go, then paths.go for the rules that all calls share.
 package posix

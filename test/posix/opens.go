@@ -276,19 +276,16 @@ func openCases() []Case {
 			file("sleep", string(must(os.ReadFile(program))))
 			do(unix.Chmod("sleep", 0o755))
 			w := e.open("sleep", unix.O_WRONLY, 0)
-			path := e.dir + "/sleep"
-			err := exec.Command(path, "60").Start()
-			check(errors.Is(err, unix.ETXTBSY), "exec of a file that is open for writing: %v; want ETXTBSY", err)
+			busy := e.child("run", "./sleep", "60")
+			equal("running what is open for writing", busy.line(), "ETXTBSY")
+			busy.end()
 			e.closeNow(w)
-			cmd := exec.Command(path, "60")
-			do(cmd.Start())
-			defer func() {
-				do(cmd.Process.Kill())
-				_ = cmd.Wait() // it was killed
-			}()
+			runs := e.child("run", "./sleep", "60")
+			equal("running", runs.line(), "success")
 			want(openClose("sleep", unix.O_WRONLY), unix.ETXTBSY)
 			want(unix.Truncate("sleep", 0), unix.ETXTBSY)
 			do(unix.Unlink("sleep"))
+			runs.end()
 		}},
 		{"open/position-is-of-the-open-file", 0, func(e *Env) {
 			file("f", "content")
