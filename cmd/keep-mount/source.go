@@ -122,13 +122,19 @@ func (s *source) guestsGone() <-chan struct{} {
 	return s.host.NoGuests()
 }
 
+// guestPatience is how long mounts of other processes may take to end, once they are asked to:
+// a command after --exec may be at work.
+const guestPatience = 30 * time.Second
+
 // close asks mounts of other processes to end, waits for that, and writes everything down.
 func (s *source) close(ctx context.Context) error {
 	if s.store == nil {
 		return nil
 	}
 	if s.control != nil {
-		s.control.Stop(ctx)
+		waiting, stop := context.WithTimeout(ctx, guestPatience)
+		defer stop()
+		s.control.Stop(waiting)
 	}
 	return s.store.Close(ctx)
 }

@@ -198,3 +198,22 @@ func TestMessageWithoutADescriptorIsToldApart(t *testing.T) {
 		t.Errorf("the answer is %q, %v", n.Name, err)
 	}
 }
+
+func TestConversationThatGoesOnIsCutOff(t *testing.T) {
+	heard := make(chan error, 1)
+	s, c := talkTo(t, func(_ context.Context, s *Stream) error {
+		var n named
+		heard <- s.Receive(&n)
+		return nil
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	s.Stop(ctx)
+	if err := <-heard; err == nil {
+		t.Error("the conversation got a message that nobody sent")
+	}
+	var n named
+	if err := c.Receive(&n); !errors.Is(err, io.EOF) {
+		t.Errorf("the client is told %v; want EOF", err)
+	}
+}

@@ -40,6 +40,7 @@ type Server struct {
 	done     chan struct{}   // closed when nobody is listened to any more
 	ctx      context.Context // of the conversations; ends when the server is to stop
 	leave    context.CancelFunc
+	cut      chan struct{} // closed when conversations that go on are cut off
 	talks    sync.WaitGroup
 }
 
@@ -56,7 +57,7 @@ func Serve(dir string, handlers Handlers, log zerolog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	s := &Server{handlers: handlers, log: log, path: path, done: make(chan struct{})}
+	s := &Server{handlers: handlers, log: log, path: path, done: make(chan struct{}), cut: make(chan struct{})}
 	s.ctx, s.leave = context.WithCancel(context.Background())
 	s.http = &http.Server{
 		Handler:           s.handler(),
@@ -69,17 +70,17 @@ func Serve(dir string, handlers Handlers, log zerolog.Logger) (*Server, error) {
 	return s, nil
 }
 
-// Leave asks all conversations to end, and takes no new ones. It does not wait.
-func (s *Server) Leave() { s.leave() }
-
-// Stop waits for calls under way until ctx ends, and for the end of all conversations.
+// Stop asks all conversations to end. It waits for them, and for calls under way,
+// until ctx ends; then it cuts them off, and waits for what the handlers do about that.
 func (s *Server) Stop(ctx context.Context) {
 	s.leave()
 	if err := s.http.Shutdown(ctx); err != nil {
 		s.http.Close()
 	}
 	<-s.done
+	stop := context.AfterFunc(ctx, func() { close(s.cut) })
 	s.talks.Wait()
+	stop()
 	os.Remove(s.path)
 }
 

@@ -191,7 +191,20 @@ func (s *Server) talk(w http.ResponseWriter, name string, talk Talk) {
 		return
 	}
 	stream := newStream(c)
-	defer stream.Close()
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-s.cut:
+			c.Close()
+		case <-over:
+		}
+	}()
+	defer func() {
+		close(over)
+		<-ended
+		stream.Close()
+	}()
 	err = talkSafely(s.ctx, talk, stream)
 	s.log.Info().Str("talk", name).Err(err).Msg("administration")
 }

@@ -65,6 +65,7 @@ func TestWhatTheHelperSaysComesWithAHint(t *testing.T) {
 	for says, want := range map[string]string{
 		"fusermount3: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf\n": "administrator",
 		"fusermount3: user has no write access to mountpoint /x\n":                                      "of their own",
+		"fusermount3: failed to open /dev/fuse: Permission denied\n":                                    "mode 0666",
 		"fusermount3: something new\n":                                                                  "something new",
 		"":                                                                                              "exit status 1",
 	} {

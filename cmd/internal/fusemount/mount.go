@@ -179,6 +179,7 @@ func helperPath() (string, error) {
 var hints = []struct{ says, do string }{
 	{"user_allow_other", "the administrator has to write user_allow_other into /etc/fuse.conf, or leave --allow-other away"},
 	{"no write access to mount", "ordinary users mount on directories of their own"},
+	{"/dev/fuse: Permission denied", "ordinary users can mount when everybody may read and write /dev/fuse (mode 0666, as udev makes it)"},
 	{"/dev/fuse", "start the container with --device /dev/fuse, or load the kernel's module with \"modprobe fuse\""},
 	{"Operation not permitted", "a container needs --device /dev/fuse --cap-add SYS_ADMIN; on a machine, fusermount3 has to be set-user-ID root"},
 	{"too many", "mount_max in /etc/fuse.conf limits how many mounts users have"},
@@ -191,7 +192,7 @@ func helperError(dir, says string, err error) error {
 	}
 	for _, h := range hints {
 		if strings.Contains(says, h.says) {
-			return fmt.Errorf("mount %s: %s: %s", dir, says, h.do)
+			return fmt.Errorf("mount %s: %s (%s)", dir, says, h.do)
 		}
 	}
 	return fmt.Errorf("mount %s: %s", dir, says)
