@@ -12,6 +12,7 @@ import (
 
 	"keepdav/cmd/internal/control"
 	"keepdav/cmd/internal/embedded"
+	"keepdav/cmd/internal/mounting"
 )
 
 // An operation is something that an administration command does to a store. It
@@ -37,9 +38,9 @@ func op[A, R any](f func(ctx context.Context, s *store, args A, tell func(contro
 // none is the result of an operation that has none.
 type none struct{}
 
-// serveControl answers the administration commands of others.
-func serveControl(s *store, log zerolog.Logger) (*control.Server, error) {
-	return control.Serve(s.Dir, control.Handlers{Operation: func(name string) control.Operation {
+// serveControl answers the administration commands of others, and serves their mounts.
+func serveControl(s *store, host *mounting.Host, log zerolog.Logger) (*control.Server, error) {
+	find := func(name string) control.Operation {
 		run, ok := operations[name]
 		if !ok {
 			return nil
@@ -47,7 +48,8 @@ func serveControl(s *store, log zerolog.Logger) (*control.Server, error) {
 		return func(ctx context.Context, args json.RawMessage, tell func(control.Progress)) (any, error) {
 			return run(ctx, s, args, tell)
 		}
-	}}, log)
+	}
+	return control.Serve(s.Dir, control.Handlers{Operation: find, Talk: host.Talks}, log)
 }
 
 // call runs the operation called name on the store of c: in the server that has

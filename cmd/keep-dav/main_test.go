@@ -663,9 +663,9 @@ func (o *transcript) wait(text string) {
 }
 
 // process starts keep-dav as a process of its own and waits until it serves.
-func process(t *testing.T, dir string) (cmd *exec.Cmd, url string, output *transcript) {
+func process(t *testing.T, dir string, flags ...string) (cmd *exec.Cmd, url string, output *transcript) {
 	t.Helper()
-	cmd = exec.Command(os.Args[0], "serve", "--store", dir, "--listen", "127.0.0.1:0")
+	cmd = exec.Command(os.Args[0], append([]string{"serve", "--store", dir, "--listen", "127.0.0.1:0"}, flags...)...)
 	cmd.Env = append(os.Environ(), runMain+"=1", "KEEPDAV_ADMIN_PASSWORD="+testPassword)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	output = new(transcript)

@@ -19,6 +19,7 @@ import (
 	"keepdav/cmd/internal/control"
 	"keepdav/cmd/internal/embedded"
 	"keepdav/cmd/internal/flags"
+	"keepdav/cmd/internal/mounting"
 	"keepdav/cmd/internal/systemd"
 	"keepdav/web"
 	"keepdav/web/auth"
@@ -50,6 +51,8 @@ type serveCmd struct {
 	LockTimeout    time.Duration `default:"1h" env:"KEEPDAV_LOCK_TIMEOUT" group:"Limits" help:"Longest time a lock is given for; clients renew it."`
 	MaxEntries     int           `default:"10000" env:"KEEPDAV_MAX_ENTRIES" group:"Limits" help:"Entries in the answer to a PROPFIND of infinite depth."`
 	StopGrace      time.Duration `default:"30s" env:"KEEPDAV_STOP_GRACE" group:"Limits" help:"How long requests under way may take to finish when the server is told to stop."`
+
+	mountFlags
 
 	gcFlags
 	GCEvery time.Duration `name:"gc-every" default:"24h" env:"KEEPDAV_GC_EVERY" group:"Garbage" help:"How often the server looks for garbage by itself; 0: never."`
@@ -174,6 +177,8 @@ type server struct {
 	web     *web.Server
 	control *control.Server
 	metrics *http.Server
+	host    *mounting.Host
+	mount   *ownMount // nil: none
 	keeper  *listen.Keeper
 	log     zerolog.Logger
 	cancel  context.CancelFunc
@@ -211,7 +216,8 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 		Ready:      s.Ready,
 		RequireTLS: c.Public && !c.InsecureHTTP, Proxies: prefixes(c.TrustProxy), AdminMetrics: true,
 	})
-	if srv.control, err = serveControl(s, log); err != nil {
+	srv.host = mounting.NewHost(s.Store, mounting.ServeFUSE, true, log)
+	if srv.control, err = serveControl(s, srv.host, log); err != nil {
 		return nil, err
 	}
 	if c.MetricsListen != "" {
@@ -220,8 +226,15 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 			return nil, err
 		}
 	}
-	// Last of what can fail: only a server that starts shows the password it made up.
-	if srv.password, err = s.FirstUser(ctx, c.AdminPassword); err != nil {
+	// Last of what can fail: only a server that starts shows the password it made
+	// up. The mount may be of the user that is made here.
+	if srv.password, err = s.FirstUser(ctx, c.AdminPassword); err == nil {
+		srv.mount, err = c.mountOwn(ctx, srv)
+	}
+	if err != nil {
+		if srv.password != "" && c.AdminPassword == "" {
+			err = fmt.Errorf("%w\n(the store was made all the same: the password of its user %s is %s)", err, adminName, srv.password)
+		}
 		srv.control.Stop(ctx)
 		if srv.metrics != nil {
 			srv.metrics.Close()
@@ -231,6 +244,9 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 	ctx, srv.cancel = context.WithCancel(ctx)
 	srv.tasks = tasks{log: log}
 	srv.background(ctx)
+	if srv.mount != nil {
+		srv.tasks.run("mount", func() { srv.mount.attend(srv) })
+	}
 	if c.GCEvery > 0 {
 		srv.tasks.run("garbage", func() { srv.collect(ctx, c.GCEvery, c.gcFlags) })
 	}
@@ -327,6 +343,7 @@ func (srv *server) shutdown(ctx context.Context, grace time.Duration) error {
 	if srv.web.Stop(waiting) {
 		srv.log.Warn().Dur("grace", grace).Msg("requests that took longer were cut; nothing of them was kept")
 	}
+	srv.mount.finish()
 	srv.control.Stop(waiting)
 	if srv.metrics != nil {
 		srv.metrics.Close()
@@ -393,7 +410,7 @@ func (c *serveCmd) Validate() error {
 	case c.StopGrace < 0 || c.GCEvery < 0:
 		return errors.New("--stop-grace and --gc-every cannot be less than 0")
 	}
-	return c.gcFlags.Validate()
+	return errors.Join(c.mountFlags.Validate(), c.gcFlags.Validate())
 }
 
 // A proxyFlag is an address, or all that begin like it (192.0.2.0/24).

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"keepdav/cmd/internal/mounting"
 	"keepdav/davfs/fusefs"
 )
 
@@ -65,11 +66,7 @@ func (c *mountCmd) layout() (fusefs.Layout, error) {
 	case "--project":
 		return recordLayout("--project", c.Project, "a project", kindProject, kindUser)
 	}
-	var l fusefs.Layout
-	for _, name := range []string{"by_id", "home", "shared", "users"} {
-		l.Entries = append(l.Entries, fusefs.Entry{Name: name, Target: "/" + name})
-	}
-	return l, nil
+	return mounting.Everything(), nil
 }
 
 // recordLayout shows one record. what is what it is to be, by the kinds.

@@ -94,12 +94,7 @@ func (s *source) beHost(ctx context.Context, serve mounting.Serve) (err error) {
 		Operation: func(string) control.Operation {
 			return func(context.Context, json.RawMessage, func(control.Progress)) (any, error) { return nil, errOnlyMounts }
 		},
-		Talk: func(name string) control.Talk {
-			if name == mounting.TalkName {
-				return s.host.Talk
-			}
-			return nil
-		},
+		Talk: s.host.Talks,
 	}, s.log)
 	return err
 }

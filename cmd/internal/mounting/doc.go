@@ -4,7 +4,7 @@
 // away by the process whose command it was, with that one's rights and in its
 // mount name space (package fusemount). The other side answers the kernel, in the
 // process that has the store open: the same one (Host.Mount), or a server, to
-// which the descriptor is passed over its control socket (Attach, and Host.Talk
+// which the descriptor is passed over its control socket (Attach, and Host.Talks
 // there). What both sides say to each other is in message.go.
 //
 // A mount ends in one way whoever wants it: Finish writes everything down while

@@ -263,8 +263,16 @@ func (l *local) close(context.Context) error {
 	return nil
 }
 
-// Talk serves a mount of another process: a control.Talk.
-func (h *Host) Talk(ctx context.Context, s *control.Stream) error {
+// Talks is for control.Handlers.
+func (h *Host) Talks(name string) control.Talk {
+	if name == TalkName {
+		return h.talk
+	}
+	return nil
+}
+
+// talk serves a mount of another process.
+func (h *Host) talk(ctx context.Context, s *control.Stream) error {
 	h.guest(1)
 	defer h.guest(-1)
 	var first toServer

@@ -20,6 +20,17 @@ const (
 	WriteCacheOff  = "off"
 )
 
+// Subtype is of what kind our mounts are, if nobody says otherwise: fuse.keep.
+const Subtype = "keep"
+
+// Everything shows all that a user may see.
+func Everything() (l fusefs.Layout) {
+	for _, name := range []string{"by_id", "home", "shared", "users"} {
+		l.Entries = append(l.Entries, fusefs.Entry{Name: name, Target: "/" + name})
+	}
+	return l
+}
+
 // A Request says what is to be mounted, and how.
 type Request struct {
 	Dir            string // the mount point, for people
