@@ -486,3 +486,52 @@ func TestLineOfFstabMounts(t *testing.T) {
 	}
 	p.must(t, "--unmount", p.dir)
 }
+
+// This needs root, to become somebody else, and a fusermount3 that is set-user-ID root.
+func TestOrdinaryUsersMountThroughTheHelper(t *testing.T) {
+	canMount(t)
+	for _, tool := range []string{"fusermount3", "setpriv", "unshare"} {
+		if _, err := exec.LookPath(tool); err != nil || os.Geteuid() != 0 {
+			t.Skipf("this needs root and %s: %v", tool, err)
+		}
+	}
+	dir, err := os.MkdirTemp("/tmp", "keep-mount-test-") // those of testing are for one user only
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(dir+"/mnt", 0o700), os.Mkdir(dir+"/store", 0o700), os.Chown(dir+"/mnt", 65534, 65534), os.Chown(dir+"/store", 65534, 65534)); err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(os.Args[0])
+	if err == nil {
+		err = os.WriteFile(dir+"/keep-mount", program, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	// In a name space of its own /dev/fuse is for everybody, as it is on most machines.
+	script := `set -e
+mknod ` + dir + `/fuse c 10 229; chmod 666 ` + dir + `/fuse; mount --bind ` + dir + `/fuse /dev/fuse
+as="setpriv --reuid=65534 --regid=65534 --clear-groups env ` + runMain + `=1 HOME=/"
+mount="$as ` + dir + `/keep-mount --store ` + dir + `/store"
+cd ` + dir + `
+$mount --read-write --home mnt
+$as sh -c "mkdir mnt/c; echo one > mnt/c/f; stat -c %u:%U mnt/c/f"
+cat mnt/c/f 2>&1 || echo not root
+$mount --unmount mnt
+$mount --home mnt --exec cat mnt/c/f
+$mount --home --allow-other mnt 2>&1 || echo refused
+`
+	cmd := exec.CommandContext(t.Context(), "unshare", "-m", "--propagation", "private", "sh", "-c", script)
+	cmd.Env = append(os.Environ(), "KEEPDAV_STORE=", "ARVADOS_API_HOST=")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"65534:nobody\n", "Permission denied\nnot root\n", "one\n"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("it says %q; want %q in it", out, want)
+		}
+	}
+}
