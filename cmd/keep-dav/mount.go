@@ -26,14 +26,11 @@ func (f mountFlags) Validate() error {
 	return nil
 }
 
-// mountReadAhead is how much the kernel reads ahead, in KiB.
-const mountReadAhead = 1024
-
 func (f mountFlags) request(dir, store string) mounting.Request {
 	return mounting.Request{
 		Dir: dir, User: f.MountUser, Layout: mounting.Everything(),
 		ReadOnly: !f.MountReadWrite, AllowOther: f.MountAllowOther, CommitOnClose: true,
-		WriteCache: mounting.WriteCacheAuto, ReadAhead: mountReadAhead,
+		WriteCache: mounting.WriteCacheAuto, ReadAhead: mounting.DefaultReadAhead,
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Source: store, Subtype: mounting.Subtype,
 	}
 }

@@ -344,6 +344,7 @@ func (srv *server) shutdown(ctx context.Context, grace time.Duration) error {
 		srv.log.Warn().Dur("grace", grace).Msg("requests that took longer were cut; nothing of them was kept")
 	}
 	srv.mount.finish()
+	srv.host.Close(true)
 	srv.control.Stop(waiting)
 	if srv.metrics != nil {
 		srv.metrics.Close()

@@ -63,16 +63,18 @@ func (r *run) end(ctx context.Context, report *mounting.Report) error {
 		r.askers.each(func(a *mounting.Ask) { a.Tell(d) })
 	}
 	err := r.mount.Finish(ctx, r.patience(), tell)
-	select {
-	case <-r.source.guestsGone():
-	case <-r.hurry: // they are asked to leave, too
-	default:
+	if !r.source.closeDoor(r.hurried()) && !r.hurried() { // with a signal they are asked to leave, too
 		r.log.Warn().Msg("unmounted; other mounts of the store go on and are served by this process until they end")
 		r.answer(r.worded(err))
 		r.askers.each((*mounting.Ask).Close)
-		select {
-		case <-r.source.guestsGone():
-		case <-r.hurry:
+		for left := false; !left; {
+			select {
+			case <-r.source.guestsGone():
+				left = r.source.closeDoor(false)
+			case <-r.hurry:
+				r.source.closeDoor(true)
+				left = true
+			}
 		}
 	}
 	return r.worded(errors.Join(err, r.source.close(ctx)))

@@ -54,7 +54,7 @@ type accessFlags struct {
 type writeFlags struct {
 	Commit     string `default:"close" placeholder:"WHEN" enum:"close,fsync" group:"Writing" help:"When a file that was written is committed: close, or fsync (and at the end). Default: ${default}."`
 	WriteCache string `default:"auto" placeholder:"HOW" enum:"auto,on,off" group:"Writing" help:"Let the kernel collect writes until a file is closed: auto, on or off. auto: when this mount is the only way into the store."`
-	ReadAhead  int    `default:"960" placeholder:"KIB" group:"Writing" help:"How much the kernel reads ahead, in KiB, when root mounts; 0: as the kernel likes. Default: ${default}."`
+	ReadAhead  int    `default:"${read_ahead}" placeholder:"KIB" group:"Writing" help:"How much the kernel reads ahead, in KiB, when root mounts; 0: as the kernel likes. Default: ${default}."`
 }
 
 // runFlags say how the program runs.

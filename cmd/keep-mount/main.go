@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -92,7 +93,7 @@ func newParser(c *cli) (*kong.Kong, error) {
 	return kong.New(c,
 		kong.Name("keep-mount"),
 		kong.Description(description),
-		kong.Vars{"store": embedded.DefaultDir()},
+		kong.Vars{"store": embedded.DefaultDir(), "read_ahead": strconv.Itoa(mounting.DefaultReadAhead)},
 		flags.Exact(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 110}),
 	)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"keepdav/cmd/internal/control"
 	"keepdav/cmd/internal/fusemount"
 	"keepdav/cmd/internal/mounting"
 	"keepdav/cmd/internal/systemd"
@@ -81,11 +82,8 @@ func (r *run) begin(waiting *starter) (err error) {
 	if err != nil {
 		return err
 	}
-	if r.source, err = openSource(ctx, r.mountCmd, r.serve, r.log); err != nil {
+	if err := r.mountAt(ctx, dir); err != nil {
 		return err
-	}
-	if r.mount, err = r.source.mount(ctx, dir, r.request(dir), r.stderr()); err != nil {
-		return errors.Join(err, r.source.close(context.Background()))
 	}
 	if r.endpoint, err = r.mount.Listen(); err != nil {
 		r.log.Warn().Err(err).Msg("--unmount will not be able to wait for this process")
@@ -95,6 +93,26 @@ func (r *run) begin(waiting *starter) (err error) {
 		return errors.Join(err, r.finish())
 	}
 	return nil
+}
+
+// mountAt opens the store, or finds who has, and mounts.
+func (r *run) mountAt(ctx context.Context, dir string) (err error) {
+	for patience := lockPatience; ; patience = leavePatience {
+		if r.source, err = openSource(ctx, r.mountCmd, r.serve, patience, r.log); err != nil {
+			return err
+		}
+		if r.mount, err = r.source.mount(ctx, dir, r.request(dir), r.stderr()); err == nil {
+			return nil
+		}
+		if !errors.Is(err, mounting.ErrLeaving) && !errors.Is(err, control.ErrNoServer) {
+			return errors.Join(err, r.source.close(context.Background()))
+		}
+		select {
+		case <-time.After(lockPause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // untilSignal is a context that ends when we are told to leave.

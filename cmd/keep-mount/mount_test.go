@@ -535,3 +535,18 @@ $mount --home --allow-other mnt 2>&1 || echo refused
 		}
 	}
 }
+
+func TestMountRightAfterUmountStays(t *testing.T) {
+	p := newPlace(t)
+	p.must(t, "--read-write", "--home", p.dir)
+	sh(t, "mkdir "+p.dir+"/c && echo one > "+p.dir+"/c/f")
+	for range 4 {
+		sh(t, "umount "+p.dir) // does not wait for the program
+		p.must(t, "--read-write", "--home", p.dir)
+		if got := sh(t, "cat "+p.dir+"/c/f"); got != "one\n" {
+			t.Fatalf("the file has %q", got)
+		}
+	}
+	p.must(t, "--unmount", p.dir)
+	p.free(t)
+}

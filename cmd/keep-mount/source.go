@@ -27,14 +27,16 @@ type source struct {
 	control *control.Server
 }
 
-// How long a server that has the lock of the store, and does not answer, may take to begin or to end.
+// How long a program that has the lock of the store, and does not answer, may take to begin or to
+// end; and one that has said that it is about to end.
 const (
-	lockPatience = 3 * time.Second
-	lockPause    = 100 * time.Millisecond
+	lockPatience  = 3 * time.Second
+	leavePatience = time.Minute
+	lockPause     = 50 * time.Millisecond
 )
 
 // openSource opens the store, or finds who has it open. It has to be closed.
-func openSource(ctx context.Context, c *mountCmd, serve mounting.Serve, log zerolog.Logger) (*source, error) {
+func openSource(ctx context.Context, c *mountCmd, serve mounting.Serve, patience time.Duration, log zerolog.Logger) (*source, error) {
 	dir, err := filepath.Abs(c.storeDir())
 	if err != nil {
 		return nil, err
@@ -43,7 +45,7 @@ func openSource(ctx context.Context, c *mountCmd, serve mounting.Serve, log zero
 		return nil, err
 	}
 	s := &source{dir: dir, log: log}
-	for late := time.Now().Add(lockPatience); ; {
+	for late := time.Now().Add(patience); ; {
 		if answers, err := control.Answers(ctx, dir); answers || err != nil {
 			return s, err
 		}
@@ -106,6 +108,10 @@ func (s *source) mount(ctx context.Context, dir string, r mounting.Request, crun
 	}
 	return s.host.Mount(ctx, dir, r, crunchstat)
 }
+
+// closeDoor takes no mounts of other processes any more, if there are none or by force. It
+// reports whether there are none.
+func (s *source) closeDoor(force bool) bool { return s.store == nil || s.host.Close(force) }
 
 // guestsGone is closed when no other process has a mount here.
 func (s *source) guestsGone() <-chan struct{} {

@@ -158,12 +158,12 @@ func Dial(ctx context.Context, dir, name string) (_ *Stream, err error) {
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", talkProtocol)
 	if err := req.Write(conn); err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
+		return nil, dialError(err)
 	}
 	// The server sends nothing after its answer before we have.
 	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
 	if err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
+		return nil, dialError(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusSwitchingProtocols {
@@ -171,6 +171,17 @@ func Dial(ctx context.Context, dir, name string) (_ *Stream, err error) {
 		return nil, refusal(text)
 	}
 	return newStream(conn.(*net.UnixConn)), nil
+}
+
+// dialError is about a connection that was made. A server that hangs up without a word
+// has just ended.
+func dialError(err error) error {
+	for _, gone := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, gone) {
+			return ErrNoServer
+		}
+	}
+	return fmt.Errorf("control socket: %w", err)
 }
 
 // talk upgrades a connection and has the conversation.

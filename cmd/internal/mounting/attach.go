@@ -12,7 +12,7 @@ import (
 )
 
 // Attach mounts at dir and has the process that has the store in storeDir open
-// serve it; control.ErrNoServer when none answers. Lines of crunchstat go to
+// serve it; control.ErrNoServer when none answers, ErrLeaving when it is about to end. Lines of crunchstat go to
 // crunchstat.
 func Attach(ctx context.Context, storeDir, dir string, r Request, crunchstat io.Writer) (*Mount, error) {
 	if err := r.Check(); err != nil {
@@ -70,6 +70,8 @@ func expect(s *control.Stream, is func(*fromServer) bool) error {
 	switch err := s.Receive(&f); {
 	case err != nil:
 		return errServerGone
+	case f.Leave:
+		return ErrLeaving
 	case f.Error != "":
 		return f.err()
 	case !is(&f):
@@ -77,6 +79,10 @@ func expect(s *control.Stream, is func(*fromServer) bool) error {
 	}
 	return nil
 }
+
+// ErrLeaving says that the process that has the store open is about to end, and will
+// let go of the store.
+var ErrLeaving = errors.New("the program that has the store open is about to end")
 
 var errServerGone = errors.New("the server that has the store open ended")
 

@@ -48,6 +48,7 @@ type Host struct {
 	log    zerolog.Logger
 
 	mu     sync.Mutex // guards the fields below
+	closed bool       // no guests are taken any more
 	guests int        // mounts of other processes
 	empty  chan struct{}
 	cached bool // a mount uses the kernel's write-back cache
@@ -68,14 +69,33 @@ func (h *Host) NoGuests() <-chan struct{} {
 	return h.empty
 }
 
-func (h *Host) guest(n int) {
+// Close takes no guests any more, and reports whether there are none. Without force it
+// does nothing while there are some.
+func (h *Host) Close(force bool) (empty bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.closed = h.closed || force || h.guests == 0
+	return h.guests == 0
+}
+
+// enter counts a guest, unless the host is closed.
+func (h *Host) enter() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return false
+	}
 	if h.guests == 0 {
 		h.empty = make(chan struct{})
 	}
-	h.guests += n
-	if h.guests == 0 {
+	h.guests++
+	return true
+}
+
+func (h *Host) exit() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.guests--; h.guests == 0 {
 		close(h.empty)
 	}
 }
@@ -273,8 +293,10 @@ func (h *Host) Talks(name string) control.Talk {
 
 // talk serves a mount of another process.
 func (h *Host) talk(ctx context.Context, s *control.Stream) error {
-	h.guest(1)
-	defer h.guest(-1)
+	if ctx.Err() != nil || !h.enter() {
+		return s.Send(fromServer{Leave: true})
+	}
+	defer h.exit()
 	var first toServer
 	if err := s.Receive(&first); err != nil {
 		return err

@@ -31,6 +31,10 @@ func Everything() (l fusefs.Layout) {
 	return l
 }
 
+// DefaultReadAhead is how much the kernel reads ahead, in KiB: what fits a pipe
+// together with its header.
+const DefaultReadAhead = 960
+
 // A Request says what is to be mounted, and how.
 type Request struct {
 	Dir            string // the mount point, for people
@@ -97,7 +101,7 @@ type fromServer struct {
 	Prepared   bool   `json:"prepared,omitempty"` // nothing speaks against the request
 	Ready      bool   `json:"ready,omitempty"`    // the kernel is served
 	Ended      bool   `json:"ended,omitempty"`    // the kernel has let go of it
-	Leave      bool   `json:"leave,omitempty"`    // the server wants to stop
+	Leave      bool   `json:"leave,omitempty"`    // the server wants to stop; as the first answer: it takes no mounts
 	Dirty      *Dirty `json:"dirty,omitempty"`    // while it writes down
 	Flushed    bool   `json:"flushed,omitempty"`  // Flush is done, or failed
 	Closed     bool   `json:"closed,omitempty"`   // Close is done, or failed
