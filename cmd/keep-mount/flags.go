@@ -102,6 +102,7 @@ type mountCmd struct {
 
 	command []string // after --exec
 	source  string   // shown by mount tables; "": the store
+	as      string   // of a line of fstab: the user, whatever User is
 }
 
 func (c *mountCmd) Help() string {

@@ -84,6 +84,9 @@ func parseFstab(args []string) (*mountCmd, error) {
 			}
 		}
 	}
+	if m.as != "" { // mount(8) may have added user= for whoever called it
+		m.User = m.as
+	}
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
@@ -186,7 +189,7 @@ var plain = map[string]func(*mountCmd){
 
 var valued = map[string]func(*mountCmd, string) error{
 	"user":            func(c *mountCmd, v string) error { return word(&c.User, v) },
-	"as":              func(c *mountCmd, v string) error { return word(&c.User, v) },
+	"as":              func(c *mountCmd, v string) error { return word(&c.as, v) },
 	"store":           func(c *mountCmd, v string) error { return absolute(&c.Store, v) },
 	"logfile":         func(c *mountCmd, v string) error { return absolute(&c.Logfile, v) },
 	"collection":      func(c *mountCmd, v string) error { return word(&c.Collection, v) },

@@ -22,6 +22,7 @@ func TestLinesOfFstab(t *testing.T) {
 		"keep /mnt -ocollection=" + someCollection + ",home=\"": nil,
 		`keep /mnt -o user="a,b"`:                               func(m *mountCmd) bool { return m.User == "a,b" },
 		`keep /mnt -o user=a\,b`:                                func(m *mountCmd) bool { return m.User == "a,b" },
+		"keep /mnt -o as=ann,rw,user=root":                      func(m *mountCmd) bool { return m.User == "ann" },
 		"keep /mnt -s -o what=is,this":                          func(m *mountCmd) bool { return true },
 		"keep /mnt -o directory_cache=1GiB,write_cache=off":     func(m *mountCmd) bool { return m.DirectoryCache == 1<<30 && m.WriteCache == "off" },
 	} {

@@ -120,7 +120,25 @@ func (p place) free(t *testing.T) {
 // A foreground is a keep-mount that stays in the foreground.
 type foreground struct {
 	*exec.Cmd
-	said *bytes.Buffer
+	said   *bytes.Buffer
+	states *net.UnixConn // what it tells systemd
+}
+
+// state waits until it tells systemd something that begins with want.
+func (f *foreground) state(t *testing.T, want string) {
+	t.Helper()
+	if err := f.states.SetReadDeadline(time.Now().Add(60 * time.Second)); err != nil { // only to fail
+		t.Fatal(err)
+	}
+	for buf := make([]byte, 1000); ; {
+		n, err := f.states.Read(buf)
+		if err != nil {
+			t.Fatalf("waiting for %s: %v", want, err)
+		}
+		if strings.HasPrefix(string(buf[:n]), want) {
+			return
+		}
+	}
 }
 
 // start mounts in the foreground and waits until it is ready.
@@ -131,8 +149,8 @@ func (p place) start(t *testing.T, args ...string) *foreground {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	f := &foreground{keepMount(context.Background(), append([]string{"--store", p.store, "--foreground"}, args...)...), new(bytes.Buffer)}
+	t.Cleanup(func() { l.Close() })
+	f := &foreground{keepMount(context.Background(), append([]string{"--store", p.store, "--foreground"}, args...)...), new(bytes.Buffer), l}
 	f.Env = append(f.Env, "NOTIFY_SOCKET="+filepath.Join(dir, "notify"))
 	f.Stderr = f.said
 	f.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -145,14 +163,7 @@ func (p place) start(t *testing.T, args ...string) *foreground {
 			_ = f.Wait()
 		}
 	})
-	if err := l.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil { // only to fail
-		t.Fatal(err)
-	}
-	buf := make([]byte, 1000)
-	n, err := l.Read(buf)
-	if err != nil || !strings.HasPrefix(string(buf[:n]), "READY=1\n") {
-		t.Fatalf("the first word is %q, %v; want READY=1", buf[:n], err)
-	}
+	f.state(t, "READY=1\n")
 	return f
 }
 
@@ -213,11 +224,10 @@ func TestSignalWritesEverythingDown(t *testing.T) {
 	}
 }
 
-func TestMountInUseIsTakenOutOfTheTree(t *testing.T) {
-	p := newPlace(t)
-	f := p.start(t, "--read-write", "--home", "--unmount-timeout=0.2", p.dir)
-	sh(t, "mkdir "+p.dir+"/c && echo one > "+p.dir+"/c/f")
-	user := exec.CommandContext(t.Context(), "sh", "-c", "exec 3<"+p.dir+"/c/f; echo open; read x")
+// use has a program with a file of the mount open until the test ends.
+func (p place) use(t *testing.T, file string) {
+	t.Helper()
+	user := exec.CommandContext(t.Context(), "sh", "-c", "exec 3<"+p.dir+"/"+file+"; echo open; read x")
 	in, err := user.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -229,11 +239,20 @@ func TestMountInUseIsTakenOutOfTheTree(t *testing.T) {
 	if err := user.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer user.Wait()
-	defer in.Close()
+	t.Cleanup(func() {
+		in.Close()
+		user.Wait()
+	})
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "open\n" {
 		t.Fatalf("the program that uses the mount says %q, %v", line, err)
 	}
+}
+
+func TestMountInUseIsTakenOutOfTheTree(t *testing.T) {
+	p := newPlace(t)
+	f := p.start(t, "--read-write", "--home", "--unmount-timeout=0.2", p.dir)
+	sh(t, "mkdir "+p.dir+"/c && echo one > "+p.dir+"/c/f")
+	p.use(t, "c/f")
 	if err := f.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -242,6 +261,27 @@ func TestMountInUseIsTakenOutOfTheTree(t *testing.T) {
 		t.Errorf("it is still mounted: %v, %v", there, err)
 	}
 	p.free(t)
+}
+
+func TestSecondSignalEndsItAtOnce(t *testing.T) {
+	p := newPlace(t)
+	f := p.start(t, "--read-write", "--home", "--unmount-timeout=1000", p.dir)
+	sh(t, "mkdir "+p.dir+"/c && echo one > "+p.dir+"/c/f")
+	p.use(t, "c/f")
+	if err := f.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	f.state(t, "STOPPING=1")
+	if err := f.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	f.end(t, exitCut)
+	if !strings.Contains(f.said.String(), "left at once") {
+		t.Errorf("it says %q", f.said)
+	}
+	if got := p.must(t, "--home", "--replace", p.dir, "--exec", "cat", p.dir+"/c/f"); got != "one\n" {
+		t.Errorf("the file has %q", got)
+	}
 }
 
 func TestExecReturnsTheCodeOfTheCommand(t *testing.T) {
