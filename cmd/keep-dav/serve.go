@@ -248,7 +248,7 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 		srv.tasks.run("mount", func() { srv.mount.attend(srv) })
 	}
 	if c.GCEvery > 0 {
-		srv.tasks.run("garbage", func() { srv.collect(ctx, c.GCEvery, c.gcFlags) })
+		srv.tasks.run("garbage", func() { s.Maint.CollectEvery(ctx, c.GCEvery, c.gcFlags.options()) })
 	}
 	limits := listen.Limits{Connections: c.MaxConnections}
 	if len(c.TrustProxy) > 0 { // many clients come from one address
@@ -372,31 +372,6 @@ func (srv *server) background(ctx context.Context) {
 			}
 		}
 	})
-}
-
-// collect looks for garbage every so often. The first look is soon after the
-// start, so that a server which is restarted every day gets to it.
-func (srv *server) collect(ctx context.Context, every time.Duration, f gcFlags) {
-	next := time.NewTimer(min(every, 10*time.Minute))
-	defer next.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-next.C:
-		}
-		next.Reset(every)
-		r, err := srv.s.Maint.Collect(ctx, f.options())
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			srv.log.Error().Err(err).Msg("garbage could not be collected")
-		default:
-			srv.log.Info().Int("versions", r.Versions).Int("collections", r.Collections).Int64("repacked", r.Repacked).
-				Int("unreferenced", r.Unreferenced).Int("trashed", r.Trashed).Int64("deleted_bytes", r.DeletedBytes).Msg("garbage collected")
-		}
-	}
 }
 
 // Validate refuses what would be taken for something else, or for nothing.

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
 
 	"keepdav/cmd/internal/control"
 	"keepdav/cmd/internal/embedded"
+	"keepdav/cmd/internal/maint"
 	"keepdav/cmd/internal/mounting"
 	"keepdav/collfs/sqlite"
 )
@@ -25,6 +27,8 @@ type source struct {
 	store   *embedded.Store // nil: another process has it open
 	host    *mounting.Host
 	control *control.Server
+	garbage sync.WaitGroup // collecting it
+	leave   context.CancelFunc
 }
 
 // How long a program that has the lock of the store, and does not answer, may take to begin or to
@@ -91,6 +95,9 @@ func (s *source) beHost(ctx context.Context, serve mounting.Serve) (err error) {
 	if _, err := s.store.FirstUser(ctx, ""); err != nil {
 		return err
 	}
+	collecting, leave := context.WithCancel(context.Background())
+	s.leave = leave
+	s.garbage.Go(func() { s.store.Maint.CollectEvery(collecting, maint.DefaultEvery, maint.DefaultCollect()) })
 	s.host = mounting.NewHost(s.store, serve, false, s.log)
 	s.control, err = control.Serve(s.dir, control.Handlers{
 		Operation: func(string) control.Operation {
@@ -136,6 +143,10 @@ func (s *source) close(ctx context.Context) error {
 		waiting, stop := context.WithTimeout(ctx, guestPatience)
 		defer stop()
 		s.control.Stop(waiting)
+	}
+	if s.leave != nil {
+		s.leave()
+		s.garbage.Wait()
 	}
 	return s.store.Close(ctx)
 }
