@@ -20,8 +20,8 @@ const readyEnv = "KEEP_MOUNT_READY"
 const readyWord = "ready"
 
 // background starts the program again and waits until it is ready, or has failed.
-// What it fails with it has said itself.
-func background(args []string) error {
+// What it fails with it has said itself. Signals are for it meanwhile.
+func background(args []string, signals <-chan os.Signal) error {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
@@ -38,7 +38,21 @@ func background(args []string) error {
 	if err != nil {
 		return fmt.Errorf("start in the background: %w", err)
 	}
+	heard, passing := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(passing)
+		for {
+			select {
+			case sig := <-signals:
+				_ = cmd.Process.Signal(sig) // one that has ended needs none
+			case <-heard:
+				return
+			}
+		}
+	}()
 	word, err := io.ReadAll(io.LimitReader(r, 100))
+	close(heard)
+	<-passing
 	if err == nil && string(word) == readyWord {
 		return cmd.Process.Release()
 	}

@@ -53,7 +53,7 @@ func startCommand(command []string) (*child, error) {
 	return c, nil
 }
 
-// inForeground tells whether a terminal sends ^C and ^\ to us, and so to the command.
+// inForeground tells whether a terminal sends INT, QUIT and HUP to us, and so to the command.
 func inForeground() bool {
 	tty, err := os.Open("/dev/tty")
 	if err != nil {

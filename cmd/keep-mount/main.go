@@ -70,7 +70,7 @@ func main() {
 // A program is one run of keep-mount.
 type program struct {
 	serve   mounting.Serve
-	signals chan os.Signal // INT, TERM and QUIT
+	signals chan os.Signal // INT, TERM and QUIT, and HUP of a terminal
 	args    []string
 }
 

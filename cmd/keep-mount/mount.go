@@ -35,12 +35,16 @@ func (c *mountCmd) Run(p *program) error {
 		return err
 	}
 	if waiting == nil && !c.Foreground && c.command == nil {
-		return background(p.args)
+		return background(p.args, p.signals)
 	}
 	// Whoever reads what we say may go. A signal that is ignored would be ignored by a command that we start, too.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	if waiting == nil && c.command == nil && !signal.Ignored(syscall.SIGHUP) {
-		signal.Notify(p.signals, syscall.SIGHUP) // the terminal is closed
+	switch {
+	case signal.Ignored(syscall.SIGHUP): // by nohup
+	case waiting != nil: // there is no terminal
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	default: // the terminal is closed
+		signal.Notify(p.signals, syscall.SIGHUP)
 	}
 	r := &run{mountCmd: c, program: p, hurry: make(chan struct{})}
 	if err := r.begin(waiting); err != nil {

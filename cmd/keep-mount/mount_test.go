@@ -311,10 +311,10 @@ func TestExecRunsAProgramOfTheMountItself(t *testing.T) {
 }
 
 func TestExecPassesSignalsOn(t *testing.T) {
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT} {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP} {
 		p := newPlace(t)
 		cmd := keepMount(t.Context(), "--store", p.store, "--read-write", "--home", p.dir, "--exec",
-			"sh", "-c", "mkdir "+p.dir+"/c; trap 'echo late > "+p.dir+"/c/f; exit 9' TERM INT QUIT; echo ready; while :; do sleep 0.01; done")
+			"sh", "-c", "mkdir "+p.dir+"/c; trap 'echo late > "+p.dir+"/c/f; exit 9' TERM INT QUIT HUP; echo ready; while :; do sleep 0.01; done")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no terminal
 		out, err := cmd.StdoutPipe()
 		if err != nil {
@@ -589,4 +589,35 @@ func TestMountRightAfterUmountStays(t *testing.T) {
 	}
 	p.must(t, "--unmount", p.dir)
 	p.free(t)
+}
+
+func TestSignalBeforeTheMountIsReadyEndsTheStart(t *testing.T) {
+	p := newPlace(t)
+	p.free(t) // makes it
+	// A server that does not answer.
+	l, err := net.Listen("unix", filepath.Join(p.store, "control.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var out bytes.Buffer
+	cmd := keepMount(t.Context(), "--store", p.store, p.dir)
+	cmd.Stderr = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // it looks whether somebody answers, then it calls
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(out.String(), "told to leave") {
+		t.Errorf("it ended with %v and says %q; want 1 and a word about the signal", cmd.ProcessState, out.String())
+	}
 }

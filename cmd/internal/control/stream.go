@@ -158,12 +158,12 @@ func Dial(ctx context.Context, dir, name string) (_ *Stream, err error) {
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", talkProtocol)
 	if err := req.Write(conn); err != nil {
-		return nil, dialError(err)
+		return nil, dialError(ctx, err)
 	}
 	// The server sends nothing after its answer before we have.
 	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
 	if err != nil {
-		return nil, dialError(err)
+		return nil, dialError(ctx, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusSwitchingProtocols {
@@ -175,7 +175,10 @@ func Dial(ctx context.Context, dir, name string) (_ *Stream, err error) {
 
 // dialError is about a connection that was made. A server that hangs up without a word
 // has just ended.
-func dialError(err error) error {
+func dialError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	for _, gone := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
 		if errors.Is(err, gone) {
 			return ErrNoServer
