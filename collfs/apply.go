@@ -37,6 +37,8 @@ func (t *Tree) apply(op Op) (n *node, err error) {
 		return nil, nil
 	case OpPatch:
 		return t.patch(op)
+	case OpExchange:
+		return t.exchange(op.Src, op.Path, op.Time)
 	case OpLink:
 		return t.hardlink(op.Src, op.Path, op.Time)
 	}

@@ -92,9 +92,9 @@ func (c *Collection) noteChangeLocked(ch change) {
 	if !c.heardLocked() {
 		return
 	}
-	c.noteLocked(c.noticeLocked(ch.Path, ch.Kind == OpDelete || ch.Kind == OpRename || ch.Kind == OpCopy))
+	c.noteLocked(c.noticeLocked(ch.Path, ch.Kind == OpDelete || ch.Kind == OpRename || ch.Kind == OpCopy || ch.Kind == OpExchange))
 	switch ch.Kind {
-	case OpRename:
+	case OpRename, OpExchange:
 		c.noteLocked(c.noticeLocked(ch.Src, true))
 	case OpLink:
 		c.noteLocked(c.noticeLocked(ch.Src, false))
@@ -265,6 +265,9 @@ func (c *Collection) removeLocked(path string, n *node) error {
 	var err error
 	if ch.node, err = c.tree.apply(ch.Op); err != nil {
 		return pathError("remove", path, err)
+	}
+	if path == "" && n.open != nil {
+		n.swing(c.tree.root)
 	}
 	c.addLocked(ch)
 	c.noteAllLocked(others)

@@ -33,7 +33,7 @@ const (
 	opFlags   = opHasOld | opHasID | opHasContent | opHasTime
 )
 
-func (k OpKind) hasSrc() bool { return k == OpRename || k == OpCopy || k == OpLink }
+func (k OpKind) hasSrc() bool { return k == OpRename || k == OpCopy || k == OpLink || k == OpExchange }
 
 // lastOp is the last operation of the version that is read.
 func (d *decoder) lastOp() OpKind {

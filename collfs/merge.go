@@ -20,6 +20,7 @@ import (
 //	directory            file                   both, the file as a conflict
 //	attributes changed   other attributes       both, one by one; of one attribute ours
 //	another name         changed                two files
+//	exchanged            one is gone            the other is where ours put it
 //
 // A directory keeps the later times of both sides.
 //
@@ -90,6 +91,8 @@ func (m *merger) replay(ch change) {
 		m.copy(ch)
 	case OpLink:
 		m.link(ch)
+	case OpExchange:
+		m.exchange(ch)
 	case OpAttr:
 		for _, path := range ch.names() {
 			ch.Path = path
@@ -110,7 +113,7 @@ func (m *merger) timeOf(op *Op) int64 {
 		at = m.time
 	}
 	paths := []string{op.Path}
-	if op.Kind == OpRename || op.Kind == OpLink {
+	if op.Kind == OpRename || op.Kind == OpLink || op.Kind == OpExchange {
 		paths = append(paths, op.Src)
 	}
 	for _, path := range paths {
@@ -202,7 +205,7 @@ func (m *merger) putAgain(path string, id ContentID) bool {
 		if ch.puts() == id && slices.Contains(ch.names(), path) {
 			return true
 		}
-		if (ch.Kind == OpRename || ch.Kind == OpCopy) && within(path, ch.Src) {
+		if (ch.Kind == OpRename || ch.Kind == OpCopy || ch.Kind == OpExchange) && within(path, ch.Src) || ch.Kind == OpExchange && within(path, ch.Path) {
 			return false
 		}
 	}

@@ -654,7 +654,7 @@ func TestMergeLosesNothing(t *testing.T) {
 		for range rapid.IntRange(5, 40).Draw(rt, "steps") {
 			c := cs[rapid.IntRange(0, 1).Draw(rt, "who")]
 			p, q := drawPath(rt, "p"), drawPath(rt, "q")
-			switch rapid.SampledFrom([]string{"put", "put", "put", "write", "mkdir", "mkdir", "remove", "rename", "rename", "copy", "link", "link", "commit", "refresh"}).Draw(rt, "what") {
+			switch rapid.SampledFrom([]string{"put", "put", "put", "write", "mkdir", "mkdir", "remove", "rename", "rename", "copy", "link", "link", "exchange", "commit", "refresh"}).Draw(rt, "what") {
 			case "put":
 				texts++
 				text := fmt.Sprint("text ", texts)
@@ -691,6 +691,8 @@ func TestMergeLosesNothing(t *testing.T) {
 				}
 			case "link":
 				_, _ = c.Hardlink(p, q, nil)
+			case "exchange":
+				_ = c.Exchange(p, q)
 			case "mkdir":
 				_, _ = c.Mkdir(p, collfs.Attr{}, nil)
 			case "remove":

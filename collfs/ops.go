@@ -6,17 +6,18 @@ type OpKind uint8
 // The operations of a change set. Paths are clean and relative to the
 // collection's root, "" being the root, names separated by slashes.
 const (
-	OpInvalid OpKind = iota
-	OpPut            // Path becomes a file with Content and Attr; Old is the content it had (zero: none)
-	OpMkdir          // Path becomes an empty directory with Attr
-	OpDelete         // Path goes, with all below it; Old is the content of a deleted file
-	OpRename         // Path becomes what Src was; Src goes. Old is the content that Path had, Content.ID what Src has (zero: a directory)
-	OpCopy           // Path becomes a copy of what Src is, with all below it; Old is the content that Path had
-	OpAttr           // Attr of Path is replaced; Content.ID is the content it belongs to (zero: a directory)
-	OpRepack         // Path has the same content in other segments; does nothing when its content is not Content.ID
-	OpPatch          // In Path, whose content is Old, the bytes from Off on become those of Content.Segments; then its size becomes Content.Size, its id Content.ID, and its attributes Attr
-	OpLink           // Path, where nothing is, becomes another name of the file that Src is; Content.ID is what it has
-	lastOp    = OpLink
+	OpInvalid  OpKind = iota
+	OpPut             // Path becomes a file with Content and Attr; Old is the content it had (zero: none)
+	OpMkdir           // Path becomes an empty directory with Attr
+	OpDelete          // Path goes, with all below it; Old is the content of a deleted file
+	OpRename          // Path becomes what Src was; Src goes. Old is the content that Path had, Content.ID what Src has (zero: a directory)
+	OpCopy            // Path becomes a copy of what Src is, with all below it; Old is the content that Path had
+	OpAttr            // Attr of Path is replaced; Content.ID is the content it belongs to (zero: a directory)
+	OpRepack          // Path has the same content in other segments; does nothing when its content is not Content.ID
+	OpPatch           // In Path, whose content is Old, the bytes from Off on become those of Content.Segments; then its size becomes Content.Size, its id Content.ID, and its attributes Attr
+	OpLink            // Path, where nothing is, becomes another name of the file that Src is; Content.ID is what it has
+	OpExchange        // Path and Src, which are both there, change places; Old is the content that Path had, Content.ID what Src had
+	lastOp     = OpExchange
 )
 
 // An Op is one operation of a change set. A change set is a list of

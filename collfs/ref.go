@@ -517,7 +517,16 @@ func (r Ref) Places() (all []Place) {
 // Exchange makes what is called name in the directory r, and what is called
 // otherName in the directory to, change places.
 func (r Ref) Exchange(name string, to Ref, otherName string) error {
-	return ErrNotSupported
+	return r.inDir(func(c *Collection, dir string) error {
+		if to.o.home.Load() != c {
+			return ErrOtherCollection
+		}
+		other, err := c.dirLocked(to.o)
+		if err != nil {
+			return err
+		}
+		return c.exchangeLocked(joinPath(dir, name), joinPath(other, otherName))
+	})
 }
 
 type onBehalf struct{}
