@@ -274,11 +274,17 @@ func (r Ref) Open(flags int) (h *Handle, err error) {
 		path = o.n.path()
 	}
 	h = c.handleLocked(o.n, path, flags)
-	if flags&os.O_TRUNC != 0 && o.n.size > 0 {
+	switch {
+	case flags&os.O_TRUNC == 0:
+	case o.n.size > 0:
 		c.touchLocked(o.n)
 		o.truncate(0)
 		c.sizeLocked(o.n)
 		h.wrote.Store(true)
+	default: // only its time changes
+		a := o.n.attr
+		a.Mtime = c.now()
+		c.setNodeAttrLocked(o.n, a)
 	}
 	return h, nil
 }
@@ -334,12 +340,16 @@ func (r Ref) SetAttr(change func(NodeInfo) (Attr, error)) (NodeInfo, error) {
 	if err != nil {
 		return NodeInfo{}, err
 	}
+	c.setNodeAttrLocked(n, a)
+	return c.infoLocked(n), nil
+}
+
+func (c *Collection) setNodeAttrLocked(n *node, a Attr) {
 	if c.linkedLocked(n) {
 		c.setAttrLocked(n.path(), n, a)
 	} else {
-		n.attr = a
+		n.attr = a.changedAt(c.now())
 	}
-	return c.infoLocked(n), nil
 }
 
 // A RefList is the list of a directory's entries at one moment, each with a Ref.
@@ -480,11 +490,13 @@ func (r Ref) Link(name string, target Ref) (info NodeInfo, err error) {
 			return ErrOtherCollection
 		case target.o.n.isDir():
 			return ErrIsDir
-		case !c.linkedLocked(target.o.n):
-			return fs.ErrNotExist
 		}
 		p := joinPath(dir, name)
 		if err := checkPath(p); err != nil {
+			return err
+		}
+		if !c.linkedLocked(target.o.n) {
+			info, err = c.nameLocked(target.o, p)
 			return err
 		}
 		if _, err := c.hardlinkLocked(target.o.n.path(), p); err != nil {
@@ -494,6 +506,45 @@ func (r Ref) Link(name string, target Ref) (info NodeInfo, err error) {
 		return nil
 	})
 	return info, err
+}
+
+// nameLocked gives a file that has none the name path.
+func (c *Collection) nameLocked(o *openFile, path string) (NodeInfo, error) {
+	n := o.n
+	if o.state != stateAnonymous || !n.hasHandles() {
+		return NodeInfo{}, fs.ErrNotExist
+	}
+	if c.tree.lookup(path) != nil {
+		return NodeInfo{}, fs.ErrExist
+	}
+	c.settleLocked(n)
+	if err := c.freezeLocked(n.segs); err != nil {
+		return NodeInfo{}, err
+	}
+	if err := c.roomForHolesLocked(holesIn(n.segs)); err != nil {
+		return NodeInfo{}, err
+	}
+	if _, _, err := c.linkLocked(n.content(), path, func(Attr, bool) Attr { return n.attr }); err != nil {
+		return NodeInfo{}, err
+	}
+	c.attachLocked(n, c.tree.lookup(path))
+	return c.infoLocked(n), nil
+}
+
+// Tmpfile makes an empty file without a name in the collection of the directory r
+// and opens it. Link can give it one.
+func (r Ref) Tmpfile(a Attr, flags int) (made Ref, info NodeInfo, h *Handle, err error) {
+	err = r.inDir(func(c *Collection, _ string) error {
+		a.Mtime = c.now()
+		a.Ctime = a.Mtime
+		n := &node{attr: a, id: EmptyID}
+		made = r.v.refLocked(c, n)
+		made.o.state = stateAnonymous
+		h = c.handleLocked(n, "(no name)", flags)
+		info = c.infoLocked(n)
+		return nil
+	})
+	return made, info, h, err
 }
 
 // A Place is a name in a directory.

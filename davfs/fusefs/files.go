@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -18,6 +19,8 @@ type handle struct {
 	dir  *dirHandle
 	text []byte // of a generated file
 	wr   bool   // file may be written to
+
+	wrote atomic.Bool // since the last Flush
 }
 
 // handles are the open handles, by the number that the kernel was given.
@@ -199,6 +202,7 @@ func (r *raw) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, f
 		return 0, status(err)
 	}
 	op.bytes(n)
+	h.wrote.Store(true)
 	return uint32(n), fuse.OK
 }
 
@@ -211,7 +215,13 @@ func (r *raw) Writev(<-chan struct{}, *fuse.WriteIn, [][]byte) (uint32, fuse.Sta
 func (r *raw) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {
 	defer r.m.stats.begin(opFlush).end()
 	h := r.m.open.get(in.Fh)
-	if h == nil || h.file == nil || !h.wr || !r.m.opt.CommitOnClose {
+	if h == nil || h.file == nil || !h.wr {
+		return fuse.OK
+	}
+	if h.wrote.Swap(false) {
+		r.m.notes.put(notice{id: h.in.id, attr: true}) // of the blocks that it has now
+	}
+	if !r.m.opt.CommitOnClose {
 		return fuse.OK
 	}
 	if err := h.file.Flush(r.m.work); err != nil {

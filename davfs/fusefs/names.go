@@ -509,6 +509,38 @@ func (m *Mounted) create(in *fuse.CreateIn, name string, out *fuse.CreateOut) er
 	}
 }
 
+// Tmpfile implements fuse.RawFileSystem.
+func (r *raw) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
+	defer r.m.stats.begin(opCreate).end()
+	return status(r.m.tmpfile(in, out))
+}
+
+func (m *Mounted) tmpfile(in *fuse.CreateIn, out *fuse.CreateOut) error {
+	dir, err := m.dirOf(in.NodeId)
+	if err != nil {
+		return err
+	}
+	if !dir.isRef() {
+		return syscall.EOPNOTSUPP
+	}
+	if err := m.writable(dir); err != nil {
+		return err
+	}
+	attr, err := m.newAttr(dir.ref, &in.InHeader, in.Mode, 0)
+	if err != nil {
+		return err
+	}
+	ref, info, h, err := dir.ref.Tmpfile(attr, m.openFlags(in.Flags))
+	if err != nil {
+		return err
+	}
+	i := m.answer(ref, info, dir, "", &out.EntryOut)
+	out.Nlink = 0
+	m.opened(i, h, in.Flags, &out.OpenOut)
+	out.SetAttrTimeout(i.attrTime())
+	return nil
+}
+
 // Access implements fuse.RawFileSystem: the kernel checks the mode bits where they
 // are to be checked.
 func (r *raw) Access(_ <-chan struct{}, in *fuse.AccessIn) fuse.Status {

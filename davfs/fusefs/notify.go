@@ -15,6 +15,7 @@ import (
 type notice struct {
 	id   uint64 // of the directory, or of the inode if name is ""
 	name string
+	attr bool // of an inode: only its attributes
 }
 
 // A notifier tells the kernel what others have changed. Notices wait in a queue
@@ -137,9 +138,12 @@ func (n *notifier) send(x notice, first bool) {
 	defer watch.Stop()
 	n.m.stats.notices.Add(1)
 	var code fuse.Status
-	if x.name != "" {
+	switch {
+	case x.name != "":
 		code = n.server.EntryNotify(x.id, x.name)
-	} else {
+	case x.attr:
+		code = n.server.InodeNotify(x.id, -1, 0)
+	default:
 		code = n.server.InodeNotify(x.id, 0, 0)
 	}
 	if !code.Ok() && code != fuse.ENOENT && code != fuse.Status(syscall.ENODEV) && code != fuse.Status(syscall.ENOTDIR) {

@@ -25,6 +25,7 @@ import (
 	"keepdav/davfs/fusefs"
 	"keepdav/keepio"
 	"keepdav/keepio/memstore"
+	"keepdav/test/apps"
 	"keepdav/test/posix"
 )
 
@@ -34,6 +35,7 @@ const serveEnv = "KEEPDAV_FUSEFS_TEST"
 
 func TestMain(m *testing.M) {
 	posix.Child()
+	apps.Child()
 	if conf := os.Getenv(serveEnv); conf != "" {
 		if err := serve(conf); err != nil {
 			fmt.Fprintln(os.Stderr, "serve:", err)
@@ -323,4 +325,12 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 		runtime.Gosched()
 	}
+}
+
+// forget makes the kernel forget what it may.
+func (m *mount) forget() error {
+	if os.Getuid() != 0 {
+		return nil
+	}
+	return os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0)
 }
