@@ -18,6 +18,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"keepdav/cmd/internal/completion"
 	"keepdav/cmd/internal/embedded"
 	"keepdav/cmd/internal/flags"
 	"keepdav/cmd/internal/version"
@@ -53,10 +54,10 @@ type cli struct {
 	Fsck     fsckCmd     `cmd:"" help:"Verify every block and every reference of the store."`
 	GC       gcCmd       `cmd:"" name:"gc" help:"Remove expired versions and blocks that nothing refers to."`
 
-	Version    versionCmd    `cmd:"" help:"Print the version of this program."`
-	Completion completionCmd `cmd:"" help:"Print a completion script for your shell."`
-	Complete   completeCmd   `cmd:"" name:"__complete" hidden:"" passthrough:""`
-	Health     healthCmd     `cmd:"" hidden:"" help:"Ask a running server whether it is ready (for containers)."`
+	Version    versionCmd             `cmd:"" help:"Print the version of this program."`
+	Completion completion.Cmd         `cmd:"" help:"Print a completion script for your shell."`
+	Complete   completion.CompleteCmd `cmd:"" name:"__complete" hidden:"" passthrough:""`
+	Health     healthCmd              `cmd:"" hidden:"" help:"Ask a running server whether it is ready (for containers)."`
 }
 
 func main() {

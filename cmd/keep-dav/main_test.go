@@ -23,6 +23,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
+	"keepdav/cmd/internal/completion"
 	"keepdav/cmd/internal/control"
 	"keepdav/cmd/internal/embedded"
 )
@@ -803,7 +804,7 @@ func TestCompletionKnowsCommandsAndFlags(t *testing.T) {
 		{[]string{"serve", "--locks"}, "ad", "advisory"},
 		{[]string{"share", "grant", "--as", "ann", "data", "bob"}, "w", "write"},
 	} {
-		if got := candidates(parser.Model.Node, c.words, c.prefix); !slices.Equal(got, []string{c.want}) {
+		if got := completion.Candidates(parser.Model.Node, c.words, c.prefix); !slices.Equal(got, []string{c.want}) {
 			t.Errorf("after %q, %q completes to %q; want %q", c.words, c.prefix, got, c.want)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"keepdav/cmd/internal/completion"
 	"keepdav/davfs/fusefs"
 )
 
@@ -98,6 +99,18 @@ func TestDefaultsAreThoseOfArvMount(t *testing.T) {
 	r := c.request("/mnt")
 	if !r.ReadOnly || !r.CommitOnClose || r.AllowOther || r.User != "admin" || c.patience() != 2*time.Second {
 		t.Errorf("a mount without flags is %+v, patient for %v", r, c.patience())
+	}
+}
+
+func TestFlagsAreCompletedThoughTheCommandIsNotSaid(t *testing.T) {
+	parser, err := newParser(new(cli))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for prefix, want := range map[string][]string{"--read-": {"--read-ahead", "--read-only", "--read-write"}, "stat": {"status"}} {
+		if got := completion.Candidates(parser.Model.Node, nil, prefix); !slices.Equal(got, want) {
+			t.Errorf("%s completes to %q; want %q", prefix, got, want)
+		}
 	}
 }
 

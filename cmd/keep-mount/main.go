@@ -20,6 +20,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"keepdav/cmd/internal/completion"
 	"keepdav/cmd/internal/embedded"
 	"keepdav/cmd/internal/flags"
 	"keepdav/cmd/internal/mounting"
@@ -48,7 +49,9 @@ type cli struct {
 	Stress stress.Cmd `cmd:"" help:"Find out what a directory loses or mixes up while many processes work in it."`
 	Bench  bench.Cmd  `cmd:"" help:"Measure how fast a directory is."`
 
-	Version versionCmd `cmd:"" help:"Print the version of this program."`
+	Version    versionCmd             `cmd:"" help:"Print the version of this program."`
+	Completion completion.Cmd         `cmd:"" help:"Print a completion script for your shell."`
+	Complete   completion.CompleteCmd `cmd:"" name:"__complete" hidden:"" passthrough:""`
 }
 
 func main() {
@@ -122,7 +125,7 @@ func parse(args []string) (*cli, *kong.Context, *kong.Kong, error) {
 func splitExec(args []string) (ours, command []string, err error) {
 	i := slices.IndexFunc(args, func(a string) bool { return a == "--exec" || strings.HasPrefix(a, "--exec=") })
 	switch {
-	case i < 0 || slices.Contains(args[:i], "--"):
+	case i < 0 || slices.Contains(args[:i], "--") || args[0] == "fstab" || args[0] == "__complete":
 		return args, nil, nil
 	case args[i] != "--exec":
 		return nil, nil, errors.New("write --exec last, with the command as words of their own: --exec CMD ARG…")
@@ -144,7 +147,7 @@ func (p *program) run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM) // a mount has signals of its own
 	defer stop()
 	k.BindTo(ctx, (*context.Context)(nil))
-	k.Bind(p, c)
+	k.Bind(p, c, parser)
 	return p.report(k.Run())
 }
 

@@ -1,4 +1,6 @@
-package main
+// Package completion completes command lines in shells. The scripts for the shells ask
+// the program itself what may come next.
+package completion
 
 import (
 	"fmt"
@@ -8,45 +10,51 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-type completionCmd struct {
+// Cmd prints the script for a shell: a command for kong.
+type Cmd struct {
 	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
 }
 
-func (c *completionCmd) Help() string {
-	return `Examples:
-  keep-dav completion bash > ~/.local/share/bash-completion/completions/keep-dav
-  keep-dav completion zsh > "${fpath[1]}/_keep-dav"
-  keep-dav completion fish > ~/.config/fish/completions/keep-dav.fish`
+// Help shows where the scripts belong.
+func (c *Cmd) Help() string {
+	return `Examples, for PROGRAM:
+  PROGRAM completion bash > ~/.local/share/bash-completion/completions/PROGRAM
+  PROGRAM completion zsh > "${fpath[1]}/_PROGRAM"
+  PROGRAM completion fish > ~/.config/fish/completions/PROGRAM.fish`
 }
 
-// completions are scripts that ask the program itself what may come next.
-var completions = map[string]string{
-	"bash": `_keep_dav() {
+// scripts have PROGRAM for the name of the program, and FUNCTION for one made of it.
+var scripts = map[string]string{
+	"bash": `FUNCTION() {
     local IFS=$'\n'
-    COMPREPLY=($(keep-dav __complete "${COMP_WORDS[@]:1:COMP_CWORD-1}" -- "${COMP_WORDS[COMP_CWORD]}" 2>/dev/null))
+    COMPREPLY=($(PROGRAM __complete "${COMP_WORDS[@]:1:COMP_CWORD-1}" -- "${COMP_WORDS[COMP_CWORD]}" 2>/dev/null))
 }
-complete -o default -F _keep_dav keep-dav
+complete -o default -F FUNCTION PROGRAM
 `,
-	"zsh": `#compdef keep-dav
+	"zsh": `#compdef PROGRAM
 local -a found
-found=("${(@f)$(keep-dav __complete "${(@)words[2,CURRENT-1]}" -- "${words[CURRENT]}" 2>/dev/null)}")
+found=("${(@f)$(PROGRAM __complete "${(@)words[2,CURRENT-1]}" -- "${words[CURRENT]}" 2>/dev/null)}")
 if [[ -n $found ]]; then compadd -a found; else _files; fi
 `,
-	"fish": `complete -c keep-dav -a '(keep-dav __complete (commandline -opc)[2..] -- (commandline -ct) 2>/dev/null)'
+	"fish": `complete -c PROGRAM -a '(PROGRAM __complete (commandline -opc)[2..] -- (commandline -ct) 2>/dev/null)'
 `,
 }
 
-func (c *completionCmd) Run() error {
-	fmt.Print(completions[c.Shell])
+// Run prints the script.
+func (c *Cmd) Run(parser *kong.Kong) error {
+	name := parser.Model.Name
+	fmt.Print(strings.NewReplacer("PROGRAM", name, "FUNCTION", "_"+strings.ReplaceAll(name, "-", "_")).Replace(scripts[c.Shell]))
 	return nil
 }
 
-type completeCmd struct {
+// CompleteCmd is what the scripts call, as __complete: a hidden command for kong with
+// passthrough.
+type CompleteCmd struct {
 	Words []string `arg:"" optional:""`
 }
 
 // Run prints what may come after the words before "--" and begins with the one after it.
-func (c *completeCmd) Run(parser *kong.Kong) error {
+func (c *CompleteCmd) Run(parser *kong.Kong) error {
 	words, prefix := c.Words, ""
 	if i := slices.Index(words, "--"); i >= 0 {
 		if i+1 < len(words) {
@@ -54,15 +62,15 @@ func (c *completeCmd) Run(parser *kong.Kong) error {
 		}
 		words = words[:i]
 	}
-	for _, s := range candidates(parser.Model.Node, words, prefix) {
+	for _, s := range Candidates(parser.Model.Node, words, prefix) {
 		fmt.Println(s)
 	}
 	return nil
 }
 
-// candidates walks from node along words, and lists what begins with prefix:
+// Candidates walks from node along words, and lists what begins with prefix:
 // commands, flags, or the values of a flag or an argument that has a few.
-func candidates(node *kong.Node, words []string, prefix string) []string {
+func Candidates(node *kong.Node, words []string, prefix string) []string {
 	path := []*kong.Node{node}
 	flags := func() (all []*kong.Flag) {
 		for _, n := range path {
