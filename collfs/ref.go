@@ -357,6 +357,7 @@ func (c *Collection) setNodeAttrLocked(n *node, a Attr) {
 type RefList struct {
 	s *DirSnapshot
 	v *View
+	o *openFile // of the directory
 }
 
 // List returns a snapshot of the directory r, in constant time. It must be closed.
@@ -368,14 +369,14 @@ func (r Ref) List() (*RefList, error) {
 		return nil, ErrNotDir
 	}
 	c.pins.Add(1)
-	return &RefList{&DirSnapshot{c: c, self: n.info(), view: n.kids.snapshot()}, r.v}, nil
+	return &RefList{&DirSnapshot{c: c, self: n.info(), view: n.kids.snapshot()}, r.v, r.o}, nil
 }
 
 // Len returns how many entries there are.
 func (l *RefList) Len() int { return l.s.view.n }
 
 // A RefEntry is an entry of a directory. It has no Ref if Next was not asked for
-// Refs, or if the entry has been taken away meanwhile.
+// Refs, or if the name has been taken away meanwhile or leads to something else.
 type RefEntry struct {
 	Name string
 	Info NodeInfo
@@ -410,7 +411,7 @@ func (l *RefList) Next(entries []RefEntry, refs bool) int {
 		for n < len(entries) && s.j < len(items) {
 			e := &items[s.j]
 			entries[n] = RefEntry{Name: e.name, Info: s.c.infoLocked(e.node), Held: Key{e.node.open}}
-			if refs && s.c.linkedLocked(e.node) {
+			if refs && l.leadsLocked(e.name, e.node) {
 				entries[n].Ref = l.v.refLocked(s.c, e.node)
 				entries[n].Held = entries[n].Ref.Key()
 			}
@@ -422,6 +423,13 @@ func (l *RefList) Next(entries []RefEntry, refs bool) int {
 		}
 	}
 	return n
+}
+
+// leadsLocked reports whether name still leads to n in the directory. The
+// collection of the snapshot must be locked.
+func (l *RefList) leadsLocked(name string, n *node) bool {
+	c := l.s.c
+	return l.o.home.Load() == c && l.o.n.isDir() && l.o.n.kids.get(name) == n && c.linkedLocked(n)
 }
 
 // Close ends the use of l.

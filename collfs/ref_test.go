@@ -243,3 +243,42 @@ func TestRefSurvivesARefresh(t *testing.T) {
 		t.Error("the directory is another one")
 	}
 }
+
+// Whoever is given a Ref for a name believes that the name leads there.
+func TestListGivesNoRefForANameThatLeadsElsewhere(t *testing.T) {
+	e := newEnv(t)
+	f := e.fs()
+	a, _ := twoCollections(t, e, f)
+	v, _ := view(t, f)
+	root := rootOf(t, v, a)
+	d := lookup(t, root, "d")
+	list, err := d.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer list.Close()
+	if err := d.Rename("x", d, "z", collfs.ReplacePOSIX); err != nil {
+		t.Fatal(err)
+	}
+	entries := make([]collfs.RefEntry, 10)
+	got := map[string]bool{}
+	for _, e := range entries[:list.Next(entries, true)] {
+		got[e.Name] = e.Ref.OK()
+		if e.Ref.OK() {
+			e.Ref.Forget(1)
+		}
+	}
+	if want := map[string]bool{"x": false, "y": true}; !reflect.DeepEqual(got, want) {
+		t.Errorf("after x was renamed the list gives Refs for %v; want %v", got, want)
+	}
+	list.Seek(0)
+	if err := d.Rename("y", root, "y", collfs.ReplacePOSIX); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries[:list.Next(entries, true)] {
+		if e.Ref.OK() {
+			e.Ref.Forget(1)
+			t.Errorf("the list gives a Ref for %s, which is in another directory now", e.Name)
+		}
+	}
+}

@@ -111,7 +111,8 @@ func (m *Mounted) readdir(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) er
 		m.addFolderEntries(h.in, d, out, off, plus)
 		return nil
 	}
-	return m.addEntries(h.in, d, out, off, plus)
+	m.addEntries(h.in, d, out, off, plus, batchFor(in.Size, plus))
+	return nil
 }
 
 // addDot adds "." or "..".
@@ -139,8 +140,21 @@ func (m *Mounted) parentIno(in *inode) uint64 {
 	return in.ino
 }
 
-// addEntries adds entries of a directory of a collection.
-func (m *Mounted) addEntries(in *inode, d *dirHandle, out *fuse.DirEntryList, off uint64, plus bool) error {
+// leastEntry is the least room that an entry takes in an answer with attributes.
+const leastEntry = 160
+
+// batchFor is how many entries to look at for an answer of size bytes.
+func batchFor(size uint32, plus bool) int {
+	if !plus {
+		return dirBatch
+	}
+	return min(int(size/leastEntry)+1, dirBatch)
+}
+
+// addEntries adds entries of a directory of a collection. What finds no room is
+// looked at again for the next answer: names may lead elsewhere then, and the kernel would
+// believe for long what it is told now.
+func (m *Mounted) addEntries(in *inode, d *dirHandle, out *fuse.DirEntryList, off uint64, plus bool, size int) {
 	if d.at != off {
 		d.drop()
 		d.list.Seek(int(min(off-2, uint64(d.list.Len()))))
@@ -148,15 +162,17 @@ func (m *Mounted) addEntries(in *inode, d *dirHandle, out *fuse.DirEntryList, of
 	}
 	for {
 		if len(d.batch) == 0 {
-			batch := make([]collfs.RefEntry, dirBatch)
+			batch := make([]collfs.RefEntry, size)
 			d.batch = batch[:d.list.Next(batch, plus)]
 			if len(d.batch) == 0 {
-				return nil
+				return
 			}
 		}
 		e := &d.batch[0]
 		if !m.addEntry(in, e, out, d.at+1, plus) {
-			return nil
+			d.drop()
+			d.list.Seek(int(d.at - 2))
+			return
 		}
 		d.batch = d.batch[1:]
 		d.at++
