@@ -266,8 +266,11 @@ func (c *Collection) removeLocked(path string, n *node) error {
 	if ch.node, err = c.tree.apply(ch.Op); err != nil {
 		return pathError("remove", path, err)
 	}
-	if path == "" && n.open != nil {
-		n.swing(c.tree.root)
+	if path == "" {
+		if n.open != nil {
+			n.swing(c.tree.root)
+		}
+		c.noteReplacedLocked("", ch.node, c.tree.root)
 	}
 	c.addLocked(ch)
 	c.noteAllLocked(others)

@@ -372,6 +372,9 @@ func (c *Collection) replaceTreeLocked(t *Tree) {
 	c.tree = t
 	for n, names := range paths {
 		if at := t.sameAt(names, n.id); at != nil {
+			if !sameAttr(n.attr, at.attr) {
+				c.noteLocked(Notice{Path: names[0], At: Key{n.open}})
+			}
 			c.attachLocked(n, at)
 			continue
 		}
@@ -386,4 +389,5 @@ func (c *Collection) replaceTreeLocked(t *Tree) {
 	c.changes++
 	c.resize()
 	c.noteLocked(Notice{Tree: true})
+	c.noteReplacedLocked("", old.root, t.root)
 }

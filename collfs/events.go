@@ -10,7 +10,7 @@ import (
 type Notice struct {
 	Collection UUID
 	Path       string // what changed, came or went
-	Tree       bool   // and perhaps all below it
+	Tree       bool   // and perhaps all below it; if Path is "", whatever anybody holds has a notice of its own
 	Conflict   string // if a merge put another's version of Path beside it: under this path
 	At         Key    // the file or directory that changed, if anybody holds it
 	In         Key    // the directory that the last name of Path came to or went from, if anybody holds it

@@ -159,10 +159,6 @@ func (m *Mounted) notice(x collfs.Notice) {
 
 // changedElsewhere has the kernel told about a change.
 func (m *Mounted) changedElsewhere(x collfs.Notice) {
-	if x.Path == "" && x.Tree {
-		m.treeReplaced(x.Collection)
-		return
-	}
 	if in := m.table.ofKey(x.At); in != nil {
 		m.inodeChanged(in)
 	}
@@ -196,16 +192,6 @@ func (m *Mounted) inodeChanged(in *inode) {
 	for _, p := range in.ref.Places() {
 		if dir := m.table.ofKey(p.In); dir != nil {
 			m.notes.put(notice{id: dir.id, name: p.Name})
-		}
-	}
-}
-
-// treeReplaced is for a collection that others have changed in ways that nobody
-// tells one by one: all that the kernel knows of it is doubtful.
-func (m *Mounted) treeReplaced(id collfs.UUID) {
-	for _, in := range m.table.all() {
-		if in.isRef() && in.ref.Collection().UUID() == id {
-			m.inodeChanged(in)
 		}
 	}
 }

@@ -49,6 +49,7 @@ func TestMain(m *testing.M) {
 // served says what the process mounts.
 type served struct {
 	Mountpoint string
+	Second     string // another mount of the same store; "": none
 	Spool      string
 	fusefs.Options
 }
@@ -58,6 +59,7 @@ type served struct {
 type order struct {
 	Op, Name, Data string
 	N              int
+	Far            bool // as a client of another process: one with trees of its own
 }
 
 type reply struct {
@@ -87,18 +89,41 @@ func serve(conf string) error {
 	if err != nil {
 		return err
 	}
-	files := collfs.NewFS(collfs.Config{Catalog: cat, Spool: spool, HashSeed: 42})
-	site, err := davfs.NewSite(davfs.Config{Files: files, Folders: cat, Catalog: cat})
+	var closers []func() error
+	newUser := func() (*davfs.FS, error) {
+		files := collfs.NewFS(collfs.Config{Catalog: cat, Spool: spool, HashSeed: 42})
+		site, err := davfs.NewSite(davfs.Config{Files: files, Folders: cat, Catalog: cat})
+		if err != nil {
+			return nil, err
+		}
+		closers = append(closers, func() error {
+			site.Close()
+			return files.Close(ctx)
+		})
+		return site.User(collfs.User{UUID: home, Name: "admin", Admin: true, Active: true}), nil
+	}
+	near, err := newUser()
 	if err != nil {
 		return err
 	}
-	user := site.User(collfs.User{UUID: home, Name: "admin", Admin: true, Active: true})
+	far, err := newUser()
+	if err != nil {
+		return err
+	}
 	s.Log = zerolog.New(os.Stderr).Level(zerolog.WarnLevel)
 	s.Device = -1
-	m, err := fusefs.Mount(s.Mountpoint, user, s.Options)
-	if err != nil {
-		return err
+	var mounts []*fusefs.Mounted
+	for _, dir := range []string{s.Mountpoint, s.Second} {
+		if dir == "" {
+			continue
+		}
+		m, err := fusefs.Mount(dir, near, s.Options)
+		if err != nil {
+			return err
+		}
+		mounts = append(mounts, m)
 	}
+	m := mounts[0]
 	out := json.NewEncoder(os.Stdout)
 	if err := out.Encode(reply{Data: "ready"}); err != nil {
 		return err
@@ -110,6 +135,10 @@ func serve(conf string) error {
 			break
 		}
 		var r reply
+		user := near
+		if o.Far {
+			user = far
+		}
 		switch err := func() (err error) {
 			switch o.Op {
 			case "put":
@@ -183,19 +212,22 @@ func serve(conf string) error {
 		}
 	}
 	failing.Store(false)
-	for end := time.Now().Add(5 * time.Second); ; { // a thread that has just ended may count as a user still
-		err := m.Unmount()
-		if err == nil {
-			break
+	for _, m := range mounts {
+		for end := time.Now().Add(5 * time.Second); ; { // a thread that has just ended may count as a user still
+			err := m.Unmount()
+			if err == nil {
+				break
+			}
+			if time.Now().After(end) {
+				return err
+			}
 		}
-		if time.Now().After(end) {
+		m.Close()
+	}
+	for _, end := range closers {
+		if err := end(); err != nil {
 			return err
 		}
-	}
-	m.Close()
-	site.Close()
-	if err := files.Close(ctx); err != nil {
-		return err
 	}
 	return spool.Close(ctx)
 }
@@ -205,6 +237,7 @@ type mount struct {
 	t   testing.TB
 	dir string // of a collection
 	top string // the mount point
+	far bool   // orders are for the client of another process
 	cmd *exec.Cmd
 	in  *json.Encoder
 	out *json.Decoder
@@ -270,7 +303,17 @@ func newMount(t testing.TB, change ...func(*fusefs.Options)) *mount {
 // do has the serving process do something.
 func (m *mount) do(op, name, data string, n ...int) string {
 	m.t.Helper()
-	o := order{Op: op, Name: name, Data: data}
+	data, err := m.try(op, name, data, n...)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return data
+}
+
+// try is do for what may fail.
+func (m *mount) try(op, name, data string, n ...int) (string, error) {
+	m.t.Helper()
+	o := order{Op: op, Name: name, Data: data, Far: m.far}
 	if len(n) > 0 {
 		o.N = n[0]
 	}
@@ -282,9 +325,16 @@ func (m *mount) do(op, name, data string, n ...int) string {
 		m.t.Fatalf("%s %s: %v", op, name, err)
 	}
 	if r.Err != "" {
-		m.t.Fatalf("%s %s: %s", op, name, r.Err)
+		return "", fmt.Errorf("%s %s: %s", op, name, r.Err)
 	}
-	return r.Data
+	return r.Data, nil
+}
+
+// another is m with orders for the client of another process.
+func (m *mount) another() *mount {
+	a := *m
+	a.far = true
+	return &a
 }
 
 func (m *mount) write(name, data string) {
@@ -333,4 +383,16 @@ func (m *mount) forget() error {
 		return nil
 	}
 	return os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0)
+}
+
+// within waits until ok, for as long as may pass until a change of others is seen.
+func within(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Second); !ok(); {
+		if time.Now().After(end) {
+			t.Errorf("not within 1 s: %s", what)
+			return
+		}
+		runtime.Gosched()
+	}
 }
