@@ -199,6 +199,7 @@ func (t *treeDecoder) dir(up *node) {
 				d.nonASCII++
 			}
 			items[i] = entry{name, n}
+			d.countDirs(n, 1)
 			before = name
 		}
 		d.chunks = append(d.chunks, chunk{0, items})
