@@ -268,7 +268,7 @@ func (c *Collection) removeLocked(path string, n *node) error {
 	}
 	if path == "" {
 		if n.open != nil {
-			n.swing(c.tree.root)
+			n.swing(c.tree.root) // which is another node now
 		}
 		c.noteReplacedLocked("", ch.node, c.tree.root)
 	}

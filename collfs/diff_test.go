@@ -97,6 +97,9 @@ func TestViewIsToldWhatARefreshHasChanged(t *testing.T) {
 	if err := a.RemoveAll("", nil); err != nil {
 		t.Fatal(err)
 	}
+	if root.Key() != rootOf(t, v, a).Key() {
+		t.Error("the root is another directory when all in it was removed")
+	}
 	gone := inWords(told())
 	for _, name := range []string{"kept", "changed", "d", "new"} {
 		if !slices.Contains(gone, name+" at=false in=true") {

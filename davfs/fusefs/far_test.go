@@ -16,6 +16,12 @@ func (m *mount) missing(name string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
+// has reports whether a file is there and has a content.
+func (m *mount) has(name, content string) bool {
+	data, err := os.ReadFile(filepath.Join(m.dir, name))
+	return err == nil && string(data) == content
+}
+
 // What a client of another process changes comes as a whole: nobody tells the
 // changes one by one.
 func TestChangesOfAnotherProcessAreSeen(t *testing.T) {
@@ -52,15 +58,15 @@ func TestChangesOfAnotherProcessAreSeen(t *testing.T) {
 			far.do("remove", "/home/c/becomes-file", "")
 			far.do("put", "/home/c/becomes-file", "file")
 			far.do("put", "/home/c/done", "x")
-			within(t, "changed", func() bool { return m.read("changed") == "newer" })
+			within(t, "changed", func() bool { return m.has("changed", "newer") })
 			within(t, "gone", func() bool { return m.missing("gone") })
-			within(t, "renamed", func() bool { return m.missing("renamed") && m.read("to") == "old" })
+			within(t, "renamed", func() bool { return m.missing("renamed") && m.has("to", "old") })
 			within(t, "new", func() bool { return !m.missing("new") && !m.missing("d/new") })
 			within(t, "gone-d", func() bool { return m.missing("gone-d") })
-			within(t, "renamed-d", func() bool { return m.missing("renamed-d") && m.read("to-d/f") == "old" })
+			within(t, "renamed-d", func() bool { return m.missing("renamed-d") && m.has("to-d/f", "old") })
 			within(t, "becomes-file", func() bool {
 				i, err := os.Stat(filepath.Join(m.dir, "becomes-file"))
-				return err == nil && i.Mode().IsRegular() && m.read("becomes-file") == "file"
+				return err == nil && i.Mode().IsRegular() && m.has("becomes-file", "file")
 			})
 			within(t, "the list", func() bool {
 				return m.names() == "becomes-file changed d done kept last new to to-d"
@@ -85,7 +91,7 @@ func TestFileStaysOneWhenOthersChangeOtherFiles(t *testing.T) {
 	defer log.Close()
 	for i := range 20 {
 		far.do("put", "/home/c/other", fmt.Sprint(i))
-		within(t, "the change of the other file", func() bool { return m.read("other") == fmt.Sprint(i) })
+		within(t, "the change of the other file", func() bool { return m.has("other", fmt.Sprint(i)) })
 		if _, err := fmt.Fprintln(log, i); err != nil {
 			t.Fatal(err)
 		}
