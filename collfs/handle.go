@@ -494,7 +494,7 @@ func (o *openFile) append(ctx context.Context, p []byte) ([]keepio.Segment, erro
 		if o.stream != nil {
 			o.stream.Close()
 		}
-		o.stream, o.owner = c.packer.NewStream(), c
+		o.stream, o.owner = c.packer.NewFileStream(), c
 	}
 	return o.stream.Append(ctx, p)
 }

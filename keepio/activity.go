@@ -23,6 +23,9 @@ func (a *activity) leave() {
 }
 
 // busy reports whether requests are being served.
-func (a *activity) busy() bool {
-	return a.now.Load() > 0 || time.Now().UnixNano()-a.last.Load() < int64(activityGap)
+func (a *activity) busy() bool { return a.within(activityGap) }
+
+// within reports whether a request was at work less than d ago.
+func (a *activity) within(d time.Duration) bool {
+	return a.now.Load() > 0 || time.Now().UnixNano()-a.last.Load() < int64(d)
 }

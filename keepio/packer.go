@@ -84,6 +84,10 @@ func (p *Packer) Overwrite(ctx context.Context, seg Segment, off uint32, data []
 // NewStream starts an upload that is, or may become, large.
 func (p *Packer) NewStream() *Stream { return &Stream{g: p.g, reserve: p.reserve} }
 
+// NewFileStream is NewStream for what a program writes to a file, which may never
+// be synced: less of it is sent to the disk before that.
+func (p *Packer) NewFileStream() *Stream { return &Stream{g: p.g, reserve: p.reserve, lazy: true} }
+
 // Close ends the use of p. Its open blocks stay with the spool and are taken up
 // by the next packer of the same collection.
 func (p *Packer) Close() { p.closed.Do(func() { p.g.spool.leaveGroup(p.g) }) }

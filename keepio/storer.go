@@ -10,9 +10,11 @@ import (
 )
 
 const (
-	storeBatch    = 16              // blocks hashed side by side
-	storeEnough   = 8               // so many fill the lanes of the hash
-	storeWait     = 2 * time.Second // a block waits so long for others
+	storeBatch    = 16               // blocks hashed side by side
+	storeEnough   = 8                // so many fill the lanes of the hash
+	storeWait     = 2 * time.Second  // a block waits so long for others
+	storeLull     = time.Second      // nothing was appended for so long: a good time to store
+	storeLate     = 20 * time.Second // a block waits so long for a lull
 	retryFirst    = time.Second
 	retrySlowest  = 30 * time.Second
 	adoptParallel = 8
@@ -110,7 +112,13 @@ func (st *storer) next(ctx context.Context) []*blockFile {
 		wait := time.Duration(-1)
 		if n := len(st.queue); n > 0 {
 			wait = storeWait - now.Sub(st.oldest)
-			if n >= storeEnough || st.urgent > 0 || st.hurrying || wait <= 0 {
+			if n >= storeEnough {
+				wait = 0
+			}
+			if wait <= 0 {
+				wait = st.untilLull(now)
+			}
+			if st.urgent > 0 || st.hurrying || wait <= 0 {
 				n = min(n, storeBatch)
 				batch := slices.Clone(st.queue[:n])
 				st.queue = slices.Delete(st.queue, 0, n)
@@ -126,6 +134,16 @@ func (st *storer) next(ctx context.Context) []*blockFile {
 		st.waitLocked(ctx, wait)
 	}
 	return nil
+}
+
+// untilLull returns how long to wait, if at all, before what is worth storing is
+// stored: bytes that are being written come first as long as the budget has room.
+func (st *storer) untilLull(now time.Time) time.Duration {
+	s := st.spool
+	if used, _ := s.budget.load(); used > s.budget.limit/4 || !s.active.within(storeLull) {
+		return 0
+	}
+	return min(storeLull, storeLate-now.Sub(st.oldest))
 }
 
 // waitLocked gives up mu until something changes or wait, if not negative, is over.

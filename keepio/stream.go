@@ -10,6 +10,7 @@ type Stream struct {
 	reserve bool
 	cur     *blockFile
 	parts   []streamPart
+	lazy    bool // nobody has said that a sync comes at the end
 	done    bool
 }
 
@@ -38,7 +39,9 @@ func (st *Stream) Append(ctx context.Context, data []byte) ([]Segment, error) {
 		off, n, kept, err := st.cur.append(data)
 		if n > 0 && kept > 0 {
 			st.own(off)
-			s.flusher.wrote(st.cur, off, uint32(n))
+			if !st.lazy {
+				s.flusher.wrote(st.cur, off, uint32(n))
+			}
 		}
 		if err != nil {
 			s.budget.release(int64(len(data) - kept))
@@ -65,10 +68,21 @@ func (st *Stream) takeFile() (err error) {
 
 // own notes that the present file belongs to the stream from off on.
 func (st *Stream) own(off uint32) {
-	if n := len(st.parts); n == 0 || st.parts[n-1].bf != st.cur {
-		st.parts = append(st.parts, streamPart{st.cur, off})
+	n := len(st.parts)
+	if n > 0 && st.parts[n-1].bf == st.cur {
+		return
+	}
+	st.parts = append(st.parts, streamPart{st.cur, off})
+	if st.lazy && n >= lazyBlocks {
+		late := st.parts[n-lazyBlocks]
+		st.g.spool.flusher.wrote(late.bf, late.start, BlockSize-late.start)
 	}
 }
+
+// lazyBlocks is how many blocks a stream of which nobody knows whether it will be
+// synced leaves to the kernel before it has them written out: a file that is not
+// larger costs its writer nothing of the disk.
+const lazyBlocks = 6
 
 // Close ends the stream; what was appended stays. The next stream of the
 // collection goes on in its last block.
