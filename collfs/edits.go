@@ -50,7 +50,7 @@ func (e *edits) add(from, to int64) {
 // what it was: put, or patches where these are much less.
 func (e *edits) changes(s *spans, put change) []change {
 	full := []change{put}
-	if e.many || len(s.list) < 8 {
+	if e.many || s.n < 8 {
 		return full
 	}
 	var patches []change
@@ -82,7 +82,7 @@ func (e *edits) changes(s *spans, put change) []change {
 	if size != s.size || len(patches) == 0 {
 		add(0, nil, s.size)
 	}
-	if 2*segs > len(s.list) {
+	if 2*segs > s.n {
 		return full
 	}
 	patches[len(patches)-1].Content.ID = put.Content.ID

@@ -515,10 +515,10 @@ func (h *Handle) overwrite(ctx context.Context, p []byte, off int64) (bool, erro
 		return false, nil
 	}
 	i := o.spans.at(off)
-	if i == len(o.spans.list) {
+	if !o.spans.has(i) {
 		return false, nil
 	}
-	sp := o.spans.list[i]
+	sp := o.spans.get(i)
 	from, ok := o.fresh[sp.Block]
 	if !ok || sp.Block == nil || sp.Off < from || off+int64(len(p)) > sp.end() {
 		return false, nil

@@ -134,8 +134,8 @@ func (h *Handle) seek(off int64, hole bool) (int64, error) {
 	if off < 0 || off >= s.size {
 		return 0, pathError("seek", h.path, fs.ErrInvalid)
 	}
-	for i := s.at(off); i < len(s.list); i++ {
-		if sp := s.list[i]; (sp.Block == nil) == hole {
+	for sp := range s.from(s.at(off)) {
+		if (sp.Block == nil) == hole {
 			return max(off, sp.start), nil
 		}
 	}

@@ -147,7 +147,7 @@ func (n *node) data() int64 {
 		return n.size - holesIn(n.segs)
 	}
 	data := n.size
-	for _, sp := range n.open.spans.list {
+	for sp := range n.open.spans.all {
 		if sp.Block == nil {
 			data -= int64(sp.Len)
 		}

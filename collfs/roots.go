@@ -60,7 +60,7 @@ func (c *Collection) held(visit func(keepio.Segment)) {
 			visit(s)
 		}
 		if n.open.spans != nil {
-			for _, s := range n.open.spans.list {
+			for s := range n.open.spans.all {
 				visit(s.Segment)
 			}
 		}

@@ -4,18 +4,25 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"math"
+	"slices"
 	"sort"
 
 	"keepdav/keepio"
 )
 
 // spans is the content of a file with the offset of each segment: for finding
-// bytes, and, while it is written to, for changing segments in place.
+// bytes, and, while it is written to, for changing segments in place. They are kept
+// in chunks, so that a change in the middle of a file of many segments moves few.
 type spans struct {
-	list []span
-	size int64
+	chunks [][]span // none is empty
+	n      int      // spans in all chunks
+	size   int64
 }
+
+// spanChunk is the most spans of a chunk.
+const spanChunk = 256
 
 // A span is a segment and where in the file it begins.
 type span struct {
@@ -26,26 +33,73 @@ type span struct {
 func (s span) end() int64 { return s.start + int64(s.Len) }
 
 func makeSpans(segs []keepio.Segment) *spans {
-	s := &spans{list: make([]span, len(segs))}
-	for i, seg := range segs {
-		s.list[i] = span{s.size, seg}
-		s.size += int64(seg.Len)
+	s := &spans{n: len(segs), chunks: make([][]span, 0, (len(segs)+spanChunk-1)/spanChunk)}
+	for part := range slices.Chunk(segs, spanChunk) {
+		chunk := make([]span, len(part))
+		for i, seg := range part {
+			chunk[i] = span{s.size, seg}
+			s.size += int64(seg.Len)
+		}
+		s.chunks = append(s.chunks, chunk)
 	}
 	return s
 }
 
 // segments returns a copy of the segments.
 func (s *spans) segments() []keepio.Segment {
-	segs := make([]keepio.Segment, len(s.list))
-	for i, sp := range s.list {
-		segs[i] = sp.Segment
+	segs := make([]keepio.Segment, 0, s.n)
+	for sp := range s.all {
+		segs = append(segs, sp.Segment)
 	}
 	return segs
 }
 
-// at returns the index of the span that holds offset off; len(list) at the end.
-func (s *spans) at(off int64) int {
-	return sort.Search(len(s.list), func(i int) bool { return s.list[i].end() > off })
+// all yields the spans in order.
+func (s *spans) all(yield func(span) bool) { s.from(spanPos{})(yield) }
+
+// A spanPos is a place among spans: before that with the index i of chunk c.
+type spanPos struct{ c, i int }
+
+// from yields the spans from p on.
+func (s *spans) from(p spanPos) iter.Seq[span] {
+	return func(yield func(span) bool) {
+		for ; s.has(p); p = s.next(p) {
+			if !yield(s.get(p)) {
+				return
+			}
+		}
+	}
+}
+
+// has reports whether there is a span after p.
+func (s *spans) has(p spanPos) bool { return p.c < len(s.chunks) }
+
+// get returns the span after p.
+func (s *spans) get(p spanPos) span { return s.chunks[p.c][p.i] }
+
+func (s *spans) next(p spanPos) spanPos {
+	if p.i++; p.i == len(s.chunks[p.c]) {
+		return spanPos{p.c + 1, 0}
+	}
+	return p
+}
+
+// prev returns the place before p, which is not the first.
+func (s *spans) prev(p spanPos) spanPos {
+	if p.i > 0 {
+		return spanPos{p.c, p.i - 1}
+	}
+	return spanPos{p.c - 1, len(s.chunks[p.c-1]) - 1}
+}
+
+// at returns the place before the span that holds offset off; the end if none does.
+func (s *spans) at(off int64) spanPos {
+	c := sort.Search(len(s.chunks), func(i int) bool { return s.chunks[i][len(s.chunks[i])-1].end() > off })
+	if c == len(s.chunks) {
+		return spanPos{c, 0}
+	}
+	chunk := s.chunks[c]
+	return spanPos{c, sort.Search(len(chunk), func(i int) bool { return chunk[i].end() > off })}
 }
 
 // part returns the part of sp in [from, to).
@@ -59,19 +113,16 @@ func (sp span) part(from, to int64) span {
 }
 
 // read returns the spans of [off, off+n), cut to the file's size.
-func (s *spans) read(off, n int64) []span {
+func (s *spans) read(off, n int64) (out []span) {
 	to := min(s.size, off+n)
 	if off >= to {
 		return nil
 	}
-	i := s.at(off)
-	j := i
-	for j < len(s.list) && s.list[j].start < to {
-		j++
-	}
-	out := make([]span, j-i)
-	for k := range out {
-		out[k] = s.list[i+k].part(off, to)
+	for sp := range s.from(s.at(off)) {
+		if sp.start >= to {
+			break
+		}
+		out = append(out, sp.part(off, to))
 	}
 	return out
 }
@@ -85,8 +136,8 @@ func (s *spans) write(off int64, segs []keepio.Segment) {
 	n := sizeOf(segs)
 	i := s.at(off)
 	j := i
-	for j < len(s.list) && s.list[j].start < off+n {
-		j++
+	for s.has(j) && s.get(j).start < off+n {
+		j = s.next(j)
 	}
 	var put []span
 	add := func(sp span) {
@@ -96,43 +147,70 @@ func (s *spans) write(off int64, segs []keepio.Segment) {
 		}
 		put = append(put, sp)
 	}
-	if i > 0 && (i == len(s.list) || s.list[i].start == off) { // the one before may join
-		i--
-		add(s.list[i])
-	} else if i < len(s.list) && s.list[i].start < off {
-		add(s.list[i].part(s.list[i].start, off))
+	var last span // before j
+	if j != (spanPos{}) {
+		last = s.get(s.prev(j))
+	}
+	if i != (spanPos{}) && (!s.has(i) || s.get(i).start == off) { // the one before may join
+		i = s.prev(i)
+		add(s.get(i))
+	} else if s.has(i) && s.get(i).start < off {
+		add(s.get(i).part(s.get(i).start, off))
 	}
 	at := off
 	for _, seg := range segs {
 		add(span{at, seg})
 		at += int64(seg.Len)
 	}
-	if j > 0 && s.list[j-1].end() > at {
-		add(s.list[j-1].part(at, s.list[j-1].end()))
-	} else if j < len(s.list) && s.list[j].start == at { // the one after may join
-		add(s.list[j])
-		j++
+	if last.end() > at {
+		add(last.part(at, last.end()))
+	} else if s.has(j) && s.get(j).start == at { // the one after may join
+		add(s.get(j))
+		j = s.next(j)
 	}
 	s.size = max(s.size, at)
-	s.splice(i, j, put)
+	s.replace(i, j, put)
 }
 
-// splice replaces list[i:j] by put.
-func (s *spans) splice(i, j int, put []span) {
-	k := min(j-i, len(put))
-	copy(s.list[i:], put[:k])
-	if i+k == len(s.list) {
-		s.list = append(s.list, put[k:]...)
+// replace puts other spans in the place of those from i to before j.
+func (s *spans) replace(i, j spanPos, put []span) {
+	s.n += len(put)
+	first, last := i.c, j.c // the chunks that change: to before last
+	var head, tail []span
+	if s.has(i) {
+		head = s.chunks[i.c][:i.i]
+	} else if i.c > 0 { // at the end
+		first--
+		head = s.chunks[first]
+	}
+	if j.i > 0 {
+		tail = s.chunks[j.c][j.i:]
+		last++
+	}
+	for _, chunk := range s.chunks[first:last] {
+		s.n -= len(chunk)
+	}
+	s.n += len(head) + len(tail)
+	if last-first == 1 && len(head)+len(put)+len(tail) <= spanChunk && len(head)+len(put)+len(tail) > 0 {
+		s.chunks[first] = slices.Replace(s.chunks[first], len(head), len(s.chunks[first])-len(tail), put...)
 		return
 	}
-	rest := len(s.list) - j
-	grow := len(put) - (j - i)
-	if grow > 0 {
-		s.list = append(s.list, put[len(put)-grow:]...)
+	all := slices.Concat(head, put, tail)
+	var chunks [][]span
+	if first == len(s.chunks)-1 && len(tail) == 0 { // spans come in order: leave full chunks behind
+		for len(all) > spanChunk {
+			chunks = append(chunks, slices.Clip(all[:spanChunk]))
+			all = all[spanChunk:]
+		}
 	}
-	copy(s.list[j+grow:], s.list[j:j+rest])
-	s.list = s.list[:j+grow+rest]
-	copy(s.list[i+k:], put[k:])
+	for len(all) > spanChunk {
+		chunks = append(chunks, slices.Clip(all[:spanChunk/2]))
+		all = all[spanChunk/2:]
+	}
+	if len(all) > 0 {
+		chunks = append(chunks, all)
+	}
+	s.chunks = slices.Replace(s.chunks, first, last, chunks...)
 }
 
 // joins reports whether b is the continuation of a.
@@ -144,24 +222,24 @@ func joins(a, b keepio.Segment) bool {
 func (s *spans) truncate(size int64) {
 	if size < s.size {
 		i := s.at(size)
-		if i < len(s.list) && s.list[i].start < size {
-			s.list[i] = s.list[i].part(s.list[i].start, size)
-			i++
+		var put []span
+		if sp := s.get(i); sp.start < size {
+			put = append(put, sp.part(sp.start, size))
 		}
-		clear(s.list[i:])
-		s.list = s.list[:i]
+		s.replace(i, spanPos{len(s.chunks), 0}, put)
 		s.size = size
 		return
 	}
 	for s.size < size {
-		n := min(size-s.size, math.MaxUint32)
-		hole := keepio.Segment{Len: uint32(n)}
-		if k := len(s.list) - 1; k >= 0 && joins(s.list[k].Segment, hole) {
-			s.list[k].Len += hole.Len
+		hole := keepio.Segment{Len: uint32(min(size-s.size, math.MaxUint32))}
+		end := spanPos{len(s.chunks), 0}
+		if s.n > 0 && joins(s.get(s.prev(end)).Segment, hole) {
+			p := s.prev(end)
+			s.chunks[p.c][p.i].Len += hole.Len
 		} else {
-			s.list = append(s.list, span{s.size, hole})
+			s.replace(end, end, []span{{s.size, hole}})
 		}
-		s.size += n
+		s.size += int64(hole.Len)
 	}
 }
 

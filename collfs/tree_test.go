@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -167,19 +168,15 @@ func TestSpansAreLikeBytes(t *testing.T) {
 					segs = append(segs, keepio.Segment{Block: rapid.SampledFrom(handles).Draw(rt, "block"), Off: uint32(rapid.IntRange(0, 50).Draw(rt, "at")), Len: uint32(rapid.IntRange(1, 20).Draw(rt, "len"))})
 				}
 				s.write(int64(off), segs)
-				data := bytesOf(makeSpans(segs).list, blocks)
+				data := bytesOf(slices.Collect(makeSpans(segs).all), blocks)
 				want = append(want, make([]byte, max(0, off+len(data)-len(want)))...)
 				copy(want[off:], data)
 			}
-			if got := bytesOf(s.list, blocks); !bytes.Equal(got, want) || s.size != int64(len(want)) {
-				rt.Fatalf("spans %v hold %v; want %v", s.list, got, want)
+			if got := bytesOf(slices.Collect(s.all), blocks); !bytes.Equal(got, want) || s.size != int64(len(want)) {
+				rt.Fatalf("spans %v hold %v; want %v", s.segments(), got, want)
 			}
-			at := int64(0)
-			for i, sp := range s.list {
-				if sp.start != at || sp.Len == 0 || i > 0 && joins(s.list[i-1].Segment, sp.Segment) {
-					rt.Fatalf("spans are not normal: %v", s.list)
-				}
-				at = sp.end()
+			if err := s.check(); err != nil {
+				rt.Fatalf("%v: %v", err, s.segments())
 			}
 			from, n := rapid.Int64Range(0, 130).Draw(rt, "from"), rapid.Int64Range(0, 130).Draw(rt, "n")
 			part := bytesOf(s.read(from, n), blocks)
@@ -188,6 +185,77 @@ func TestSpansAreLikeBytes(t *testing.T) {
 			}
 		}
 	})
+}
+
+// check tells what is wrong with s.
+func (s *spans) check() error {
+	at, n, last := int64(0), 0, span{}
+	for sp := range s.all {
+		switch {
+		case sp.start != at || sp.Len == 0:
+			return fmt.Errorf("span %d begins at %d, not %d, with %d bytes", n, sp.start, at, sp.Len)
+		case n > 0 && joins(last.Segment, sp.Segment):
+			return fmt.Errorf("spans %d and %d should be one", n-1, n)
+		}
+		at, last = sp.end(), sp
+		n++
+	}
+	if s.n != n || s.size != at {
+		return fmt.Errorf("%d spans of %d bytes are counted as %d of %d", n, at, s.n, s.size)
+	}
+	for i, c := range s.chunks {
+		if len(c) == 0 || len(c) > spanChunk {
+			return fmt.Errorf("chunk %d has %d spans", i, len(c))
+		}
+	}
+	return nil
+}
+
+// A file of many segments has its spans in many chunks.
+func TestSpansOfAnySizeAgreeWithPlainBytes(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	blocks := make(map[*keepio.Block]byte)
+	var handles []*keepio.Block
+	for i := range 200 {
+		b := keepio.NewStoredBlock([16]byte{byte(i)}, keepio.BlockSize)
+		blocks[b] = byte(i + 1)
+		handles = append(handles, b)
+	}
+	const size = 6000
+	s, want := makeSpans(nil), make([]byte, 0, size)
+	for step := range 30_000 {
+		switch off, n := r.IntN(size-400), 1+r.IntN(4); {
+		case step%5000 == 4999:
+			to := r.IntN(size)
+			s.truncate(int64(to))
+			want = append(want, make([]byte, max(0, to-len(want)))...)[:to]
+		default:
+			if step%500 == 0 {
+				n = r.IntN(400)
+			}
+			seg := keepio.Segment{Block: handles[r.IntN(len(handles))], Off: uint32(r.IntN(50)), Len: uint32(max(n, 1))}
+			s.write(int64(off), []keepio.Segment{seg})
+			want = append(want, make([]byte, max(0, off+int(seg.Len)-len(want)))...)
+			for i := range int(seg.Len) {
+				want[off+i] = blocks[seg.Block]*31 + byte(seg.Off+uint32(i))
+			}
+		}
+		if step%100 != 0 {
+			continue
+		}
+		if err := s.check(); err != nil {
+			t.Fatalf("step %d: %v", step, err)
+		}
+		if got := bytesOf(slices.Collect(s.all), blocks); !bytes.Equal(got, want) {
+			t.Fatalf("step %d: the spans hold other bytes than were written", step)
+		}
+		if again := makeSpans(s.segments()); again.check() != nil || again.size != s.size {
+			t.Fatalf("step %d: made of its segments: %v", step, again.check())
+		}
+	}
+	if len(s.chunks) < 8 {
+		t.Errorf("%d spans in %d chunks: this tests nothing", s.n, len(s.chunks))
+	}
 }
 
 func TestAWriteJoinsWhatFollowsIt(t *testing.T) {
