@@ -121,7 +121,7 @@ func TestLayouts(t *testing.T) {
 		"--home":                                {Root: "/home"},
 		"--shared":                              {Root: "/shared"},
 		"--by-id":                               {Root: "/by_id"},
-		"--by-pdh":                              {Root: "/by_id", Entries: []fusefs.Entry{{Target: "/by_id", PDHOnly: true}}},
+		"--by-pdh":                              {Root: "/by_id", PDHOnly: true},
 		"--collection " + someCollection:        {Root: "/by_id/" + someCollection},
 		"--collection " + someCollection + "@3": {Root: "/by_id/" + someCollection + "@3"},
 		"--collection " + somePDH:               {Root: "/by_id/" + somePDH},

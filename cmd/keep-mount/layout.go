@@ -60,7 +60,7 @@ func (c *mountCmd) layout() (fusefs.Layout, error) {
 	case "--by-id":
 		return fusefs.Layout{Root: "/by_id"}, nil
 	case "--by-pdh":
-		return fusefs.Layout{Root: "/by_id", Entries: []fusefs.Entry{{Target: "/by_id", PDHOnly: true}}}, nil
+		return fusefs.Layout{Root: "/by_id", PDHOnly: true}, nil
 	case "--collection":
 		return recordLayout("--collection", c.Collection, "a collection", kindCollection)
 	case "--project":

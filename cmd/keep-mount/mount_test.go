@@ -621,3 +621,20 @@ func TestSignalBeforeTheMountIsReadyEndsTheStart(t *testing.T) {
 		t.Errorf("it ended with %v and says %q; want 1 and a word about the signal", cmd.ProcessState, out.String())
 	}
 }
+
+func TestByPDHFindsNothingElse(t *testing.T) {
+	p := newPlace(t)
+	uuid := strings.TrimSpace(p.must(t, "--read-write", "--home", p.dir, "--exec", "sh", "-c",
+		"mkdir "+p.dir+"/c && echo one > "+p.dir+"/c/f && grep -o '[0-9a-z]\\{5\\}-4zz18-[0-9a-z]\\{15\\}' '"+p.dir+"/c/.arvados#collection' | head -n 1"))
+	if !uuidForm.MatchString(uuid) {
+		t.Fatalf("the UUID of the collection is %q", uuid)
+	}
+	_, record, _ := strings.Cut(p.must(t, "--by-id", p.dir, "--exec", "cat", p.dir+"/"+uuid+"/.arvados#collection"), `"portable_data_hash"`)
+	pdh := strings.Split(record, `"`)[1]
+	if !pdhForm.MatchString(pdh) {
+		t.Fatalf("the portable data hash is %q", pdh)
+	}
+	if got := p.must(t, "--by-pdh", p.dir, "--exec", "sh", "-c", "cat "+p.dir+"/"+pdh+"/f; test -e "+p.dir+"/"+uuid+" || echo not by UUID"); got != "one\nnot by UUID\n" {
+		t.Errorf("--by-pdh: %q", got)
+	}
+}

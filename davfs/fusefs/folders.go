@@ -93,7 +93,7 @@ func (m *Mounted) plantRoot() error {
 		return &fs.PathError{Op: "mount", Path: l.Root, Err: collfs.ErrNotDir}
 	}
 	if loc.Folder {
-		f := &folder{name: loc.Canonical}
+		f := &folder{name: loc.Canonical, pdhOnly: l.PDHOnly}
 		m.table.takeNamed(f.key(), func() *inode { return &inode{folder: f} })
 		return nil
 	}

@@ -46,6 +46,7 @@ type Options struct {
 // called Root, or, if that is "", Entries.
 type Layout struct {
 	Root    string
+	PDHOnly bool // of the Root /by_id, as of an Entry
 	Entries []Entry
 }
 

@@ -69,7 +69,7 @@ func (r *Request) options() fusefs.Options {
 // Check says what cannot be served whatever the store has.
 func (r *Request) Check() error {
 	for _, e := range r.Layout.Entries {
-		if r.Layout.Root == "" && (e.Name == "" || e.Name == "." || e.Name == ".." || strings.Contains(e.Name, "/") || !utf8.ValidString(e.Name)) {
+		if e.Name == "" || e.Name == "." || e.Name == ".." || strings.Contains(e.Name, "/") || !utf8.ValidString(e.Name) {
 			return fmt.Errorf("%q is no name for a directory at the mount point", e.Name)
 		}
 	}
