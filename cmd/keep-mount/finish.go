@@ -63,6 +63,9 @@ func (r *run) end(ctx context.Context, report *mounting.Report) error {
 		r.askers.each(func(a *mounting.Ask) { a.Tell(d) })
 	}
 	err := r.mount.Finish(ctx, r.patience(), tell)
+	if r.endpoint != nil {
+		r.endpoint.Close() // its name may be that of another mount now
+	}
 	if !r.source.closeDoor(r.hurried()) && !r.hurried() { // with a signal they are asked to leave, too
 		r.log.Warn().Msg("unmounted; other mounts of the store go on and are served by this process until they end")
 		r.answer(r.worded(err))

@@ -177,6 +177,7 @@ func (f *foreground) end(t *testing.T, want int) {
 }
 
 func TestWhatIsWrittenIsThereAfterANewMount(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	if said := p.must(t, "--read-write", p.dir); said != "" {
 		t.Errorf("it says %q; want nothing", said)
@@ -196,6 +197,7 @@ func TestWhatIsWrittenIsThereAfterANewMount(t *testing.T) {
 }
 
 func TestUmountOfOthersWritesEverythingDown(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	f := p.start(t, "--read-write", "--home", p.dir)
 	sh(t, "mkdir "+p.dir+"/c && echo one > "+p.dir+"/c/f && umount "+p.dir)
@@ -207,6 +209,7 @@ func TestUmountOfOthersWritesEverythingDown(t *testing.T) {
 }
 
 func TestSignalWritesEverythingDown(t *testing.T) {
+	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		p := newPlace(t)
 		f := p.start(t, "--read-write", "--commit=fsync", "--home", p.dir)
@@ -249,6 +252,7 @@ func (p place) use(t *testing.T, file string) {
 }
 
 func TestMountInUseIsTakenOutOfTheTree(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	f := p.start(t, "--read-write", "--home", "--unmount-timeout=0.2", p.dir)
 	sh(t, "mkdir "+p.dir+"/c && echo one > "+p.dir+"/c/f")
@@ -264,6 +268,7 @@ func TestMountInUseIsTakenOutOfTheTree(t *testing.T) {
 }
 
 func TestSecondSignalEndsItAtOnce(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	f := p.start(t, "--read-write", "--home", "--unmount-timeout=1000", p.dir)
 	sh(t, "mkdir "+p.dir+"/c && echo one > "+p.dir+"/c/f")
@@ -285,6 +290,7 @@ func TestSecondSignalEndsItAtOnce(t *testing.T) {
 }
 
 func TestExecReturnsTheCodeOfTheCommand(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	p.must(t, "--read-write", p.dir, "--exec", "true")
 	for _, c := range []struct {
@@ -305,12 +311,14 @@ func TestExecReturnsTheCodeOfTheCommand(t *testing.T) {
 }
 
 func TestExecRunsAProgramOfTheMountItself(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	p.must(t, "--read-write", "--home", p.dir, "--exec", "sh", "-c", "mkdir "+p.dir+"/c && cp /bin/true "+p.dir+"/c/ && chmod +x "+p.dir+"/c/true")
 	p.must(t, "--home", p.dir, "--exec", p.dir+"/c/true")
 }
 
 func TestExecPassesSignalsOn(t *testing.T) {
+	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP} {
 		p := newPlace(t)
 		cmd := keepMount(t.Context(), "--store", p.store, "--read-write", "--home", p.dir, "--exec",
@@ -341,6 +349,7 @@ func TestExecPassesSignalsOn(t *testing.T) {
 }
 
 func TestKilledMountIsReplacedAtOnce(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	f := p.start(t, "--read-write", "--home", p.dir)
 	sh(t, "mkdir "+p.dir+"/c && echo one > "+p.dir+"/c/f")
@@ -361,6 +370,7 @@ func TestKilledMountIsReplacedAtOnce(t *testing.T) {
 }
 
 func TestFailedStartSaysWhyAndLeavesNothing(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	p.must(t, "--read-write", p.dir, "--exec", "true")
 	file := filepath.Join(p.store, "lock")
@@ -388,6 +398,7 @@ func TestFailedStartSaysWhyAndLeavesNothing(t *testing.T) {
 }
 
 func TestMountedTwiceIsAnErrorThatOffersToReplace(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	p.must(t, "--read-write", p.dir)
 	if code, said := p.run(t, p.dir); code != 1 || !strings.Contains(said, "mounted there already") || !strings.Contains(said, "--replace") {
@@ -400,6 +411,7 @@ func TestMountedTwiceIsAnErrorThatOffersToReplace(t *testing.T) {
 }
 
 func TestLockedStoreThatDoesNotAnswerIsNamed(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	s, err := embedded.Open(t.Context(), embedded.Config{Dir: p.store, Log: zerolog.Nop()})
 	if err != nil {
@@ -413,6 +425,7 @@ func TestLockedStoreThatDoesNotAnswerIsNamed(t *testing.T) {
 }
 
 func TestMountsOfOneStoreAreServedByTheFirst(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	q := place{p.store, filepath.Join(filepath.Dir(p.dir), "second")}
 	if err := os.Mkdir(q.dir, 0o755); err != nil {
@@ -436,6 +449,7 @@ func TestMountsOfOneStoreAreServedByTheFirst(t *testing.T) {
 }
 
 func TestServerThatEndsTakesItsMountsAlong(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	q := place{p.store, filepath.Join(filepath.Dir(p.dir), "second")}
 	if err := os.Mkdir(q.dir, 0o755); err != nil {
@@ -456,6 +470,7 @@ func TestServerThatEndsTakesItsMountsAlong(t *testing.T) {
 }
 
 func TestServerNoticesThatTheProcessOfAMountIsGone(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	q := place{p.store, filepath.Join(filepath.Dir(p.dir), "second")}
 	if err := os.Mkdir(q.dir, 0o755); err != nil {
@@ -477,6 +492,7 @@ func TestServerNoticesThatTheProcessOfAMountIsGone(t *testing.T) {
 }
 
 func TestMountOfAServerThatWasKilledEnds(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	q := place{p.store, filepath.Join(filepath.Dir(p.dir), "second")}
 	if err := os.Mkdir(q.dir, 0o755); err != nil {
@@ -498,6 +514,7 @@ func TestMountOfAServerThatWasKilledEnds(t *testing.T) {
 }
 
 func TestStatusShowsWhatAMountDoes(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	p.must(t, "--read-write", "--home", p.dir)
 	sh(t, "mkdir "+p.dir+"/c && echo one > "+p.dir+"/c/f && cat "+p.dir+"/c/f")
@@ -515,6 +532,7 @@ func TestStatusShowsWhatAMountDoes(t *testing.T) {
 }
 
 func TestLineOfFstabMounts(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	p.must(t, "--read-write", p.dir, "--exec", "true")
 	out, err := keepMount(t.Context(), "fstab", p.store, p.dir, "-o", "rw,home,noauto,x-systemd.automount").CombinedOutput()
@@ -577,6 +595,7 @@ $mount --home --allow-other mnt 2>&1 || echo refused
 }
 
 func TestMountRightAfterUmountStays(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	p.must(t, "--read-write", "--home", p.dir)
 	sh(t, "mkdir "+p.dir+"/c && echo one > "+p.dir+"/c/f")
@@ -592,6 +611,7 @@ func TestMountRightAfterUmountStays(t *testing.T) {
 }
 
 func TestSignalBeforeTheMountIsReadyEndsTheStart(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	p.free(t) // makes it
 	// A server that does not answer.
@@ -623,6 +643,7 @@ func TestSignalBeforeTheMountIsReadyEndsTheStart(t *testing.T) {
 }
 
 func TestByPDHFindsNothingElse(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	uuid := strings.TrimSpace(p.must(t, "--read-write", "--home", p.dir, "--exec", "sh", "-c",
 		"mkdir "+p.dir+"/c && echo one > "+p.dir+"/c/f && grep -o '[0-9a-z]\\{5\\}-4zz18-[0-9a-z]\\{15\\}' '"+p.dir+"/c/.arvados#collection' | head -n 1"))

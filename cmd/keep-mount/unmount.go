@@ -74,6 +74,10 @@ func (c *mountCmd) replace(ctx context.Context) error {
 func (c *mountCmd) end(ctx context.Context, e fusemount.Entry) error {
 	report := mounting.NewReport(os.Stderr)
 	err := mounting.AskUnmount(ctx, e, report.Tell)
+	for !errors.Is(err, mounting.ErrNoProcess) && ctx.Err() == nil && present(e) {
+		// That was the program of a mount that had the same device before.
+		err = mounting.AskUnmount(ctx, e, report.Tell)
+	}
 	report.End()
 	if !errors.Is(err, mounting.ErrNoProcess) {
 		return err
@@ -93,6 +97,12 @@ func (c *mountCmd) end(ctx context.Context, e fusemount.Entry) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// present tells whether a mount is still where it was.
+func present(e fusemount.Entry) bool {
+	now, there, err := fusemount.At(e.Point)
+	return err == nil && there && now.Device == e.Device
 }
 
 // mountsOf returns the mount points of our type, for status.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,7 +21,6 @@ import (
 // and to hear how that goes. It is a socket with an abstract name made of the
 // mount's device, so it leaves nothing behind. Only the same user and root are listened to.
 type Endpoint struct {
-	l     *net.UnixListener
 	asks  chan *Ask
 	done  chan struct{} // closed by Close
 	conns sync.WaitGroup
@@ -49,13 +49,33 @@ func endpointAddr(device string) *net.UnixAddr {
 // Listen opens the endpoint of m. Close has to be called.
 func (m *Mount) Listen() (*Endpoint, error) { return listen(m.device) }
 
+// retryListen is the time between two attempts to get a name that is taken.
+const retryListen = 50 * time.Millisecond
+
+// listen opens an endpoint. The kernel gives a device to another mount as soon as it is
+// free, while the program of the one before may still be writing down: then
+// the endpoint is there when that one has ended.
 func listen(device string) (*Endpoint, error) {
 	l, err := net.ListenUnix("unix", endpointAddr(device))
-	if err != nil {
+	if err != nil && !errors.Is(err, unix.EADDRINUSE) {
 		return nil, err
 	}
-	e := &Endpoint{l: l, asks: make(chan *Ask), done: make(chan struct{})}
-	e.conns.Go(e.accept)
+	e := &Endpoint{asks: make(chan *Ask), done: make(chan struct{})}
+	e.conns.Go(func() {
+		for l == nil {
+			select {
+			case <-e.done:
+				return
+			case <-time.After(retryListen):
+			}
+			l, _ = net.ListenUnix("unix", endpointAddr(device)) // taken still, as a rule
+		}
+		e.conns.Go(func() {
+			<-e.done
+			l.Close()
+		})
+		e.accept(l)
+	})
 	return e, nil
 }
 
@@ -66,13 +86,12 @@ func (e *Endpoint) Asks() <-chan *Ask { return e.asks }
 // wait for the end of this process.
 func (e *Endpoint) Close() {
 	close(e.done)
-	e.l.Close()
 	e.conns.Wait()
 }
 
-func (e *Endpoint) accept() {
+func (e *Endpoint) accept(l *net.UnixListener) {
 	for {
-		c, err := e.l.AcceptUnix()
+		c, err := l.AcceptUnix()
 		if err != nil {
 			return
 		}

@@ -44,6 +44,34 @@ func TestWhoAsksHearsHowItGoes(t *testing.T) {
 	}
 }
 
+func TestNameOfAMountThatIsEndingIsTakenOver(t *testing.T) {
+	device := "test:" + t.Name()
+	old, err := listen(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := listen(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	old.Close()
+	go func() {
+		ask := <-next.Asks()
+		ask.Answer(nil)
+		ask.Close()
+	}()
+	for {
+		err := AskUnmount(t.Context(), fusemount.Entry{Device: device, User: os.Geteuid()}, nil)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, ErrNoProcess) { // the name is free for a moment
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestProcessThatDiesWithoutAWordIsAnError(t *testing.T) {
 	e, err := listen("test:" + t.Name())
 	if err != nil {
