@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -19,7 +20,7 @@ type handleState uint8
 const (
 	stateLinked     handleState = iota // in the tree, where its node says
 	stateSuperseded                    // another's content took its place; a write makes it ours changed
-	stateAnonymous                     // it was unlinked here
+	stateAnonymous                     // it was unlinked by who writes to it, if anybody does
 )
 
 // An openFile is what the handles of one file, and the Refs on it, share. A
@@ -46,8 +47,9 @@ type writing struct {
 
 	// Guarded by openFile.home.mu:
 	handles int
-	spans   *spans // its content, while it is written to
-	dirty   bool   // spans isn't in the node, the node's content not in pending
+	writers []*View // of the handles for writing that there were; each once
+	spans   *spans  // its content, while it is written to
+	dirty   bool    // spans isn't in the node, the node's content not in pending
 	base    ContentID
 	was     Attr                     // before it got dirty
 	edits   edits                    // what is dirty
@@ -148,6 +150,9 @@ func (c *Collection) handleLocked(n *node, path string, flags int) *Handle {
 		c.opened[n] = struct{}{}
 	}
 	o.handles++
+	if flags&accessMode != os.O_RDONLY && !slices.Contains(o.writers, c.by) {
+		o.writers = append(o.writers, c.by)
+	}
 	return &Handle{n: n, o: o, w: o.writing, by: c.by, path: path, flags: flags}
 }
 
@@ -268,8 +273,15 @@ func (c *Collection) settleAllLocked() {
 }
 
 // detachLocked takes an open file, settled, out of the tree, leaving a copy in
-// its place: it has no name from now on.
-func (c *Collection) detachLocked(n *node) { c.takeOutLocked(n, stateAnonymous) }
+// its place: it has no name from now on. If somebody else than who does that may
+// be writing to it, it is superseded: what is written won't be lost.
+func (c *Collection) detachLocked(n *node) {
+	s := stateAnonymous
+	if n.hasHandles() && slices.ContainsFunc(n.open.writers, func(v *View) bool { return v != c.by }) {
+		s = stateSuperseded
+	}
+	c.takeOutLocked(n, s)
+}
 
 // supersedeLocked is detachLocked for a file whose name gets another content
 // while its handles may go on writing: what they write won't be lost.

@@ -152,6 +152,9 @@ func serve(conf string) error {
 				}
 				_, _, err = u.Commit(ctx)
 				return err
+			case "patch":
+				_, err := user.WriteAt(ctx, o.Name, int64(o.N), int64(len(o.Data)), strings.NewReader(o.Data), nil)
+				return err
 			case "get":
 				f, err := user.Open(ctx, o.Name)
 				if err != nil {
