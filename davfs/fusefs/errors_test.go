@@ -1,0 +1,133 @@
+package fusefs_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"keepdav/davfs/fusefs"
+)
+
+func (m *mount) stats() (s fusefs.Stats) {
+	m.t.Helper()
+	if err := json.Unmarshal([]byte(m.do("stats", "", "")), &s); err != nil {
+		m.t.Fatal(err)
+	}
+	return s
+}
+
+func syncDir(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// While the catalog is down, nothing is taken for kept; when it is there again
+// nothing is missing.
+func TestFailuresAreToldUntilTheyEnd(t *testing.T) {
+	for _, cached := range []bool{true, false} {
+		t.Run(fmt.Sprint("cached=", cached), func(t *testing.T) {
+			m := newMount(t, func(o *fusefs.Options) { o.WriteCache = cached })
+			for _, name := range []string{"renamed", "unlinked", "chmod", "written", "mapped"} {
+				m.write(name, "old")
+			}
+			mapped, err := os.OpenFile(filepath.Join(m.dir, "mapped"), os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer mapped.Close()
+			mem, err := syscall.Mmap(int(mapped.Fd()), 0, 3, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.do("fail", "", "", 1)
+			eio := func(what string, err error) {
+				t.Helper()
+				if !errors.Is(err, syscall.EIO) {
+					t.Errorf("%s = %v; want EIO", what, err)
+				}
+			}
+			in := func(name string) string { return filepath.Join(m.dir, name) }
+			// Names and attributes: kept in the background.
+			for what, do := range map[string]func() error{
+				"mkdir":  func() error { return os.Mkdir(in("made"), 0o755) },
+				"rename": func() error { return os.Rename(in("renamed"), in("to")) },
+				"unlink": func() error { return os.Remove(in("unlinked")) },
+				"chmod":  func() error { return os.Chmod(in("chmod"), 0o600) },
+			} {
+				if err := do(); err != nil {
+					t.Errorf("%s = %v", what, err)
+				}
+			}
+			for range 2 {
+				eio("fsync of the directory", syncDir(m.dir))
+			}
+			if s := m.stats(); len(s.Failing) != 1 || s.Dirty != 1 {
+				t.Errorf("stats tell of %d dirty collections, failing: %q; want 1 and 1", s.Dirty, s.Failing)
+			}
+			// Data, by two descriptors.
+			f, err := os.OpenFile(in("written"), os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteAt([]byte("NEW"), 0); err != nil {
+				t.Fatal(err)
+			}
+			dup, err := syscall.Dup(int(f.Fd()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				eio("fsync", f.Sync())
+			}
+			eio("close of one descriptor", syscall.Close(dup))
+			eio("close", f.Close())
+			f, err = os.OpenFile(in("written"), os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			eio("close of a file that was opened since", f.Close())
+			copy(mem, "MAP")
+			eio("msync", msync(mem))
+			eio("fsync of what was mapped", mapped.Sync())
+			err = os.WriteFile(in("created"), []byte("NEW"), 0o644)
+			eio("close of a new file", err)
+
+			m.do("fail", "", "", 0)
+			if err := syncDir(m.dir); err != nil {
+				t.Errorf("when the catalog is there again, fsync = %v", err)
+			}
+			if s := m.stats(); len(s.Failing) != 0 || s.Dirty != 0 {
+				t.Errorf("stats tell of %d dirty collections, failing: %q; want none", s.Dirty, s.Failing)
+			}
+			if err := mapped.Sync(); err != nil {
+				t.Error(err)
+			}
+			if err := syscall.Munmap(mem); err != nil {
+				t.Error(err)
+			}
+			far := m.another()
+			for name, want := range map[string]string{"to": "old", "written": "NEW", "mapped": "MAP", "created": "NEW"} {
+				within(t, name, func() bool { got, err := far.try("get", "/home/c/"+name, ""); return err == nil && got == want })
+			}
+		})
+	}
+}
+
+func msync(b []byte) error {
+	_, _, errno := syscall.Syscall(syscall.SYS_MSYNC, addressOf(b), uintptr(len(b)), syscall.MS_SYNC)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func addressOf(b []byte) uintptr { return uintptr(unsafe.Pointer(&b[0])) }
