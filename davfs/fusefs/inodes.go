@@ -168,6 +168,13 @@ func (t *table) size() int {
 	return len(t.byID)
 }
 
+// grown returns how many inodes there are, and the number of the latest.
+func (t *table) grown() (inodes int, last uint64) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.byID), t.last
+}
+
 // all returns all inodes.
 func (t *table) all() []*inode {
 	t.mu.RLock()
@@ -186,7 +193,7 @@ func (m *Mounted) inode(ref collfs.Ref, dir *inode, name string) *inode {
 	if spare {
 		ref.Forget(1)
 	}
-	m.notes.grown(m.table.size())
+	m.notes.grown(m.table.grown())
 	return in
 }
 

@@ -83,6 +83,7 @@ type Mounted struct {
 	table  table
 	open   handles
 	notes  *notifier
+	prune  func(ids []uint64) fuse.Status // asks the kernel to forget inodes
 	stats  counters
 	served sync.WaitGroup
 	tmps   tmps
@@ -122,7 +123,7 @@ func (m *Mounted) start() error {
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", m.dir, err)
 	}
-	m.server = server
+	m.server, m.prune = server, server.PruneNotify
 	m.notes.start(server)
 	m.served.Go(func() {
 		server.Serve()

@@ -32,6 +32,7 @@ type notifier struct {
 	queued map[notice]struct{}
 	again  map[notice]struct{}
 	prune  bool
+	pruned uint64 // the number that the latest inode had when prune was last set
 	closed bool
 }
 
@@ -203,14 +204,18 @@ func (m *Mounted) writeCache() bool { return m.opt.WriteCache && !m.opt.ReadOnly
 const inodeBytes = 400
 
 // grown has inodes that nobody uses taken back from the kernel when there are too
-// many.
-func (n *notifier) grown(inodes int) {
+// many, and when an eighth of them are new since that was last done: the kernel does
+// not give back what is in use.
+func (n *notifier) grown(inodes int, last uint64) {
 	if int64(inodes)*inodeBytes < n.m.opt.DirectoryCache {
 		return
 	}
 	n.mu.Lock()
-	n.prune = true
-	n.mu.Unlock()
+	defer n.mu.Unlock()
+	if last-n.pruned < uint64(inodes/8) {
+		return
+	}
+	n.prune, n.pruned = true, last
 	n.poke()
 }
 
@@ -232,7 +237,7 @@ func (m *Mounted) pruneInodes() {
 	const atOnce = 1000
 	for len(ids) > 0 {
 		n := min(atOnce, len(ids))
-		if code := m.server.PruneNotify(ids[:n]); code == fuse.ENOSYS {
+		if code := m.prune(ids[:n]); code == fuse.ENOSYS {
 			m.pruneNames(ids)
 			return
 		}
@@ -241,11 +246,15 @@ func (m *Mounted) pruneInodes() {
 }
 
 // pruneNames is for kernels that cannot be asked to forget inodes: it drops names,
-// after which the inodes go.
+// after which the inodes go. Names of directories stay until the kernel itself needs
+// the room: a working directory without its name would count as removed.
 func (m *Mounted) pruneNames(ids []uint64) {
 	for _, id := range ids {
 		in := m.table.get(id)
 		if in == nil || !in.isRef() {
+			continue
+		}
+		if info, _ := in.ref.Info(); info.Dir {
 			continue
 		}
 		for _, p := range in.ref.Places() {

@@ -152,6 +152,46 @@ func serve(conf string) error {
 				}
 				_, _, err = u.Commit(ctx)
 				return err
+			case "fill": // N directories with a file each, a hundred in a directory, and N files in one
+				loc, err := user.Locate(ctx, o.Name)
+				if err != nil {
+					return err
+				}
+				c := loc.Collection
+				defer c.Release()
+				for i := range o.N {
+					if i%100 == 0 {
+						if _, err := c.Mkdir(fmt.Sprintf("%06d", i/100), collfs.Attr{}, nil); err != nil {
+							return err
+						}
+					}
+					dir := fmt.Sprintf("%06d/%02d", i/100, i%100)
+					if _, err := c.Mkdir(dir, collfs.Attr{}, nil); err != nil {
+						return err
+					}
+					h, _, err := c.OpenFile(dir+"/f", collfs.OpenOptions{Flags: os.O_WRONLY | os.O_CREATE})
+					if err != nil {
+						return err
+					}
+					h.Drop()
+				}
+				if _, err := c.Mkdir("flat", collfs.Attr{}, nil); err != nil {
+					return err
+				}
+				for i := range o.N {
+					h, _, err := c.OpenFile(fmt.Sprintf("flat/%07d", i), collfs.OpenOptions{Flags: os.O_WRONLY | os.O_CREATE})
+					if err != nil {
+						return err
+					}
+					h.Drop()
+				}
+				return c.Commit(ctx, false)
+			case "old kernel":
+				m.NoPruneNotify()
+			case "usage":
+				fds, err := os.ReadDir("/proc/self/fd")
+				r.Data = fmt.Sprintf("%d %d", runtime.NumGoroutine(), len(fds))
+				return err
 			case "patch":
 				_, err := user.WriteAt(ctx, o.Name, int64(o.N), int64(len(o.Data)), strings.NewReader(o.Data), nil)
 				return err

@@ -1,0 +1,9 @@
+package fusefs
+
+import "github.com/hanwen/go-fuse/v2/fuse"
+
+// NoPruneNotify makes m one on a kernel that can't be asked to forget inodes. Nothing
+// may have been looked up yet.
+func (m *Mounted) NoPruneNotify() {
+	m.prune = func([]uint64) fuse.Status { return fuse.ENOSYS }
+}
