@@ -414,6 +414,15 @@ func (c *Collection) SetAttr(path string, change func(NodeInfo) (Attr, error)) (
 }
 
 func (c *Collection) setAttrLocked(path string, n *node, a Attr) {
+	if n.hasHandles() && n.open.dirty && n.open.state == stateLinked {
+		// What says that it was written says this, too.
+		n.attr = a.changedAt(c.now())
+		c.changes++
+		for _, p := range n.paths() {
+			c.noteLocked(Notice{Path: p, At: Key{n.open}})
+		}
+		return
+	}
 	c.settleLocked(n)
 	ch := change{Op: Op{Kind: OpAttr, Path: path, Content: Content{ID: n.id}, Attr: a, Time: c.now()}, was: n.attr, also: n.pathsBut(path)}
 	n.attr = a.changedAt(ch.Time)

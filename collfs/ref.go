@@ -146,13 +146,7 @@ func (n *node) data() int64 {
 	if !n.hasHandles() || n.open.spans == nil {
 		return n.size - holesIn(n.segs)
 	}
-	data := n.size
-	for sp := range n.open.spans.all {
-		if sp.Block == nil {
-			data -= int64(sp.Len)
-		}
-	}
-	return data
+	return n.size - n.open.spans.holes
 }
 
 func wallNanos(t time.Time) int64 {

@@ -19,6 +19,7 @@ type spans struct {
 	chunks [][]span // none is empty
 	n      int      // spans in all chunks
 	size   int64
+	holes  int64 // bytes that no block holds
 }
 
 // spanChunk is the most spans of a chunk.
@@ -32,6 +33,14 @@ type span struct {
 
 func (s span) end() int64 { return s.start + int64(s.Len) }
 
+// hole returns how many bytes of s no block holds.
+func (s span) hole() int64 {
+	if s.Block == nil {
+		return int64(s.Len)
+	}
+	return 0
+}
+
 func makeSpans(segs []keepio.Segment) *spans {
 	s := &spans{n: len(segs), chunks: make([][]span, 0, (len(segs)+spanChunk-1)/spanChunk)}
 	for part := range slices.Chunk(segs, spanChunk) {
@@ -39,6 +48,7 @@ func makeSpans(segs []keepio.Segment) *spans {
 		for i, seg := range part {
 			chunk[i] = span{s.size, seg}
 			s.size += int64(seg.Len)
+			s.holes += holesIn(part[i : i+1])
 		}
 		s.chunks = append(s.chunks, chunk)
 	}
@@ -174,6 +184,12 @@ func (s *spans) write(off int64, segs []keepio.Segment) {
 
 // replace puts other spans in the place of those from i to before j.
 func (s *spans) replace(i, j spanPos, put []span) {
+	for p := i; p != j && s.has(p); p = s.next(p) {
+		s.holes -= s.get(p).hole()
+	}
+	for _, sp := range put {
+		s.holes += sp.hole()
+	}
 	s.n += len(put)
 	first, last := i.c, j.c // the chunks that change: to before last
 	var head, tail []span
@@ -236,6 +252,7 @@ func (s *spans) truncate(size int64) {
 		if s.n > 0 && joins(s.get(s.prev(end)).Segment, hole) {
 			p := s.prev(end)
 			s.chunks[p.c][p.i].Len += hole.Len
+			s.holes += int64(hole.Len)
 		} else {
 			s.replace(end, end, []span{{s.size, hole}})
 		}

@@ -189,7 +189,7 @@ func TestSpansAreLikeBytes(t *testing.T) {
 
 // check tells what is wrong with s.
 func (s *spans) check() error {
-	at, n, last := int64(0), 0, span{}
+	at, n, last, holes := int64(0), 0, span{}, int64(0)
 	for sp := range s.all {
 		switch {
 		case sp.start != at || sp.Len == 0:
@@ -198,7 +198,11 @@ func (s *spans) check() error {
 			return fmt.Errorf("spans %d and %d should be one", n-1, n)
 		}
 		at, last = sp.end(), sp
+		holes += sp.hole()
 		n++
+	}
+	if s.holes != holes {
+		return fmt.Errorf("%d bytes of holes are counted as %d", holes, s.holes)
 	}
 	if s.n != n || s.size != at {
 		return fmt.Errorf("%d spans of %d bytes are counted as %d of %d", n, at, s.n, s.size)

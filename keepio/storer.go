@@ -140,7 +140,7 @@ func (st *storer) next(ctx context.Context) []*blockFile {
 // stored: bytes that are being written come first as long as the budget has room.
 func (st *storer) untilLull(now time.Time) time.Duration {
 	s := st.spool
-	if used, _ := s.budget.load(); used > s.budget.limit/4 || !s.active.within(storeLull) {
+	if _, tight := s.budget.load(); tight || !s.active.within(storeLull) {
 		return 0
 	}
 	return min(storeLull, storeLate-now.Sub(st.oldest))
