@@ -86,6 +86,7 @@ type Mounted struct {
 	prune  func(ids []uint64) fuse.Status // asks the kernel to forget inodes
 	stats  counters
 	served sync.WaitGroup
+	ended  chan struct{} // closed when the last request was served
 	tmps   tmps
 	gone   atomic.Bool
 }
@@ -101,7 +102,7 @@ func Mount(dir string, site *davfs.FS, o Options) (*Mounted, error) {
 	if o.Subtype == "" {
 		o.Subtype = "keepdav"
 	}
-	m := &Mounted{site: site, files: site.Files(), opt: o, dir: dir, work: context.Background(), tmps: make(tmps)}
+	m := &Mounted{site: site, files: site.Files(), opt: o, dir: dir, work: context.Background(), tmps: make(tmps), ended: make(chan struct{})}
 	m.notes = newNotifier(m)
 	m.view = m.files.NewView(m.notice)
 	if err := m.start(); err != nil {
@@ -128,7 +129,11 @@ func (m *Mounted) start() error {
 	m.served.Go(func() {
 		server.Serve()
 		m.gone.Store(true)
+		close(m.ended)
 	})
+	if m.opt.CrunchstatInterval > 0 && m.opt.Crunchstat != nil {
+		m.served.Go(func() { m.crunchstat(m.opt.Crunchstat, m.opt.CrunchstatInterval, m.ended) })
+	}
 	if m.opt.Device < 0 {
 		if err := server.WaitMount(); err != nil {
 			_ = server.Unmount()

@@ -56,7 +56,11 @@ type counters struct {
 	pruned  atomic.Int64
 	panics  atomic.Int64
 	errors  atomic.Int64
+	told    atomic.Int64 // when an error was logged last, in ns since 1970
 }
+
+// tellErrors: of errors one is logged in so long.
+const tellErrors = time.Second
 
 type opCounter struct {
 	count, nanos, bytes atomic.Int64
@@ -81,12 +85,16 @@ func (t timing) bytes(n int) { t.c.bytes.Add(int64(n)) }
 // the cause of, while the program sees a number.
 func (m *Mounted) failed(what string, in *inode, err error) {
 	m.stats.errors.Add(1)
+	now := time.Now().UnixNano()
+	if last := m.stats.told.Load(); now-last < int64(tellErrors) || !m.stats.told.CompareAndSwap(last, now) {
+		return // a program that goes on writing to a full store would fill the log
+	}
 	e := m.opt.Log.Error().Err(err).Str("op", what)
 	if in.isRef() {
 		at, _ := in.ref.Path()
 		e = e.Str("collection", string(in.ref.Collection().UUID())).Str("path", at)
 	}
-	e.Msg("a program is told of an I/O error")
+	e.Int64("errors", m.stats.errors.Load()).Msg("a program is told of an I/O error")
 }
 
 // Stats is what a mount does and has done, since it was mounted.
