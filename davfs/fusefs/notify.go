@@ -25,6 +25,7 @@ type notifier struct {
 	m      *Mounted
 	server *fuse.Server
 	done   sync.WaitGroup
+	byName bool // the kernel can't be asked to forget inodes; for the goroutine that tells it
 
 	mu     sync.Mutex // guards the fields below
 	wake   chan struct{}
@@ -226,7 +227,11 @@ func (m *Mounted) pruneInodes() {
 	if int64(len(all))*inodeBytes < m.opt.DirectoryCache {
 		return
 	}
-	old := m.table.clock.Load() - int64(len(all))*3/4
+	keep := int64(len(all)) * 3 / 4
+	if m.notes.byName { // directories stay: more of the rest has to go
+		keep = int64(len(all)) / 4
+	}
+	old := m.table.clock.Load() - keep
 	var ids []uint64
 	for _, in := range all {
 		if in.isRef() && in.id != fuse.FUSE_ROOT_ID && in.opens.Load() == 0 && in.touched.Load() < old {
@@ -238,6 +243,7 @@ func (m *Mounted) pruneInodes() {
 	for len(ids) > 0 {
 		n := min(atOnce, len(ids))
 		if code := m.prune(ids[:n]); code == fuse.ENOSYS {
+			m.notes.byName = true
 			m.pruneNames(ids)
 			return
 		}

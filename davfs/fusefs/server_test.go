@@ -35,6 +35,13 @@ const serveEnv = "KEEPDAV_FUSEFS_TEST"
 
 func TestMain(m *testing.M) {
 	posix.Child()
+	if dir := os.Getenv(churnEnv); dir != "" {
+		if err := churn(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "churn:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	apps.Child()
 	if conf := os.Getenv(serveEnv); conf != "" {
 		if err := serve(conf); err != nil {
@@ -129,6 +136,8 @@ func serve(conf string) error {
 		return err
 	}
 	in := json.NewDecoder(bufio.NewReader(os.Stdin))
+	var stop chan struct{}
+	var calm chan error
 	for {
 		var o order
 		if err := in.Decode(&o); err != nil {
@@ -186,6 +195,17 @@ func serve(conf string) error {
 					h.Drop()
 				}
 				return c.Commit(ctx, false)
+			case "churn": // until "calm", as fast as it can
+				if stop != nil {
+					return errors.New("it churns already")
+				}
+				stop, calm = make(chan struct{}), make(chan error, 1)
+				go func() { calm <- churnAsClient(ctx, user, o.Name, stop) }()
+				return nil
+			case "calm":
+				close(stop)
+				stop = nil
+				return <-calm
 			case "old kernel":
 				m.NoPruneNotify()
 			case "usage":
@@ -277,13 +297,14 @@ func serve(conf string) error {
 
 // A mount is a mount of a store in the memory of another process.
 type mount struct {
-	t   testing.TB
-	dir string // of a collection
-	top string // the mount point
-	far bool   // orders are for the client of another process
-	cmd *exec.Cmd
-	in  *json.Encoder
-	out *json.Decoder
+	t    testing.TB
+	dir  string // of a collection
+	name string // of that
+	top  string // the mount point
+	far  bool   // orders are for the client of another process
+	cmd  *exec.Cmd
+	in   *json.Encoder
+	out  *json.Decoder
 }
 
 var defaults = fusefs.Options{CommitOnClose: true, WriteCache: true}
@@ -308,7 +329,7 @@ func newMount(t testing.TB, change ...func(*fusefs.Options)) *mount {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &mount{t: t, top: s.Mountpoint, dir: s.Mountpoint + "/home/c"}
+	m := &mount{t: t, top: s.Mountpoint, dir: s.Mountpoint + "/home/c", name: "c"}
 	m.cmd = exec.Command(os.Args[0])
 	m.cmd.Env = append(os.Environ(), serveEnv+"="+string(conf))
 	m.cmd.Stderr = os.Stderr
