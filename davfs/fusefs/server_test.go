@@ -297,20 +297,27 @@ func serve(conf string) error {
 
 // A mount is a mount of a store in the memory of another process.
 type mount struct {
-	t    testing.TB
-	dir  string // of a collection
-	name string // of that
-	top  string // the mount point
-	far  bool   // orders are for the client of another process
-	cmd  *exec.Cmd
-	in   *json.Encoder
-	out  *json.Decoder
+	t      testing.TB
+	dir    string // of a collection
+	name   string // of that
+	top    string // the mount point
+	second string // that of the other mount; "": there is none
+	far    bool   // orders are for the client of another process
+	cmd    *exec.Cmd
+	in     *json.Encoder
+	out    *json.Decoder
 }
 
 var defaults = fusefs.Options{CommitOnClose: true, WriteCache: true}
 
 // newMount mounts, and makes a collection.
 func newMount(t testing.TB, change ...func(*fusefs.Options)) *mount {
+	t.Helper()
+	return mountStore(t, false, change...)
+}
+
+// mountStore is newMount for a store that may be mounted twice.
+func mountStore(t testing.TB, twice bool, change ...func(*fusefs.Options)) *mount {
 	t.Helper()
 	if _, err := os.Stat("/dev/fuse"); errors.Is(err, fs.ErrNotExist) {
 		t.Skip("this machine has no /dev/fuse")
@@ -322,6 +329,12 @@ func newMount(t testing.TB, change ...func(*fusefs.Options)) *mount {
 	for _, f := range change {
 		f(&s.Options)
 	}
+	if twice {
+		s.Second = filepath.Join(top, "second")
+		if err := os.Mkdir(s.Second, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := os.Mkdir(s.Mountpoint, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -329,7 +342,7 @@ func newMount(t testing.TB, change ...func(*fusefs.Options)) *mount {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &mount{t: t, top: s.Mountpoint, dir: s.Mountpoint + "/home/c", name: "c"}
+	m := &mount{t: t, top: s.Mountpoint, dir: s.Mountpoint + "/home/c", name: "c", second: s.Second}
 	m.cmd = exec.Command(os.Args[0])
 	m.cmd.Env = append(os.Environ(), serveEnv+"="+string(conf))
 	m.cmd.Stderr = os.Stderr
