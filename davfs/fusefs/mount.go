@@ -2,6 +2,7 @@ package fusefs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 
 	"keepdav/collfs"
 	"keepdav/davfs"
@@ -200,19 +202,28 @@ func (m *Mounted) panicked(v any) fuse.Status {
 
 // tuneReadAhead has the kernel read more ahead, if it is allowed to change that.
 func (m *Mounted) tuneReadAhead() {
-	if m.opt.ReadAhead <= 0 || m.opt.Device >= 0 {
+	if m.opt.ReadAhead <= 0 {
 		return
 	}
+	if err := setReadAhead(m.dir, m.opt.ReadAhead); err != nil {
+		m.opt.Log.Debug().Err(err).Msg("read-ahead is left as it is")
+	}
+}
+
+// setReadAhead sets how much the kernel reads ahead of what is mounted at dir, in
+// KiB, if that is a FUSE mount: dir may be something else where this process looks.
+func setReadAhead(dir string, kib int) error {
+	const fuseMagic = 0x65735546
+	var fs syscall.Statfs_t
 	var st syscall.Stat_t
-	if err := syscall.Lstat(m.dir, &st); err != nil {
-		m.opt.Log.Debug().Err(err).Msg("read-ahead is left as it is")
-		return
+	if err := errors.Join(syscall.Statfs(dir, &fs), syscall.Lstat(dir, &st)); err != nil {
+		return err
 	}
-	major, minor := (st.Dev>>8)&0xfff|(st.Dev>>32)&^0xfff, st.Dev&0xff|(st.Dev>>12)&^0xff
-	name := fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", major, minor)
-	if err := os.WriteFile(name, []byte(strconv.Itoa(m.opt.ReadAhead)), 0); err != nil {
-		m.opt.Log.Debug().Err(err).Msg("read-ahead is left as it is")
+	if fs.Type != fuseMagic {
+		return errors.New("the mount point is elsewhere")
 	}
+	name := fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", unix.Major(st.Dev), unix.Minor(st.Dev))
+	return os.WriteFile(name, []byte(strconv.Itoa(kib)), 0)
 }
 
 // Wait returns when the mount is gone, whoever unmounted it.
