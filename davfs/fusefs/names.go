@@ -480,7 +480,7 @@ func (m *Mounted) create(in *fuse.CreateIn, name string, out *fuse.CreateOut) er
 		ref, info, h, err := at.Create(name, attr, m.openFlags(in.Flags))
 		if errors.Is(err, fs.ErrExist) && in.Flags&uint32(os.O_EXCL) == 0 {
 			// Somebody else has made it: open that.
-			if ref, info, err = at.Lookup(name); errors.Is(err, fs.ErrNotExist) {
+			if ref, _, err = at.Lookup(name); errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
 			if err != nil {
