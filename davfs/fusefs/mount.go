@@ -108,7 +108,10 @@ func Mount(dir string, site *davfs.FS, o Options) (*Mounted, error) {
 	m.notes = newNotifier(m)
 	m.view = m.files.NewView(m.notice)
 	if err := m.start(); err != nil {
-		m.end()
+		if m.server == nil {
+			m.end()
+		}
+		m.served.Wait()
 		return nil, err
 	}
 	return m, nil
@@ -132,6 +135,7 @@ func (m *Mounted) start() error {
 		server.Serve()
 		m.gone.Store(true)
 		close(m.ended)
+		m.end()
 	})
 	if m.opt.CrunchstatInterval > 0 && m.opt.Crunchstat != nil {
 		m.served.Go(func() { m.crunchstat(m.opt.Crunchstat, m.opt.CrunchstatInterval, m.ended) })
@@ -226,7 +230,8 @@ func setReadAhead(dir string, kib int) error {
 	return os.WriteFile(name, []byte(strconv.Itoa(kib)), 0)
 }
 
-// Wait returns when the mount is gone, whoever unmounted it.
+// Wait returns when the mount is gone, whoever unmounted it, and nothing of it is in
+// use any more. What is dirty stays with the collections, for Flush.
 func (m *Mounted) Wait() { m.served.Wait() }
 
 // Unmount unmounts. It fails, with EBUSY, while a program uses the mount.
@@ -241,14 +246,8 @@ func (m *Mounted) Unmount() error {
 	return nil
 }
 
-// Close frees everything, after Wait. What is dirty stays with the collections.
-func (m *Mounted) Close() {
-	m.served.Wait()
-	m.end()
-}
-
+// end frees everything, after the last request.
 func (m *Mounted) end() {
-	m.served.Wait()
 	m.view.Close()
 	m.notes.close()
 	m.open.closeAll()

@@ -285,7 +285,6 @@ func serve(conf string) error {
 				return err
 			}
 		}
-		m.Close()
 	}
 	for _, end := range closers {
 		if err := end(); err != nil {
