@@ -32,6 +32,7 @@ func (m *Mounted) setattr(in *inode, req *fuse.SetAttrIn, out *fuse.AttrOut) err
 		if err := m.truncate(in, req); err != nil {
 			return err
 		}
+		in.lost.cut(int64(req.Size))
 	}
 	const attrs = fuse.FATTR_MODE | fuse.FATTR_UID | fuse.FATTR_GID | fuse.FATTR_ATIME | fuse.FATTR_MTIME |
 		fuse.FATTR_CTIME | fuse.FATTR_KILL_SUIDGID

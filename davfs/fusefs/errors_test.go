@@ -1,6 +1,8 @@
 package fusefs_test
 
 import (
+	"bytes"
+	"crypto/md5"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -131,3 +133,57 @@ func msync(b []byte) error {
 }
 
 func addressOf(b []byte) uintptr { return uintptr(unsafe.Pointer(&b[0])) }
+
+// The kernel tells once that it could not write, and takes its pages for written.
+func TestFullDiskIsToldUntilWhatIsMissingIsWritten(t *testing.T) {
+	for _, cached := range []bool{true, false} {
+		t.Run(fmt.Sprint("cached=", cached), func(t *testing.T) {
+			m := mountStore(t, false, 24<<20, func(o *fusefs.Options) { o.WriteCache = cached })
+			m.do("fail store", "", "", 1)
+			m.write("small", "kept")
+			f, err := os.Create(m.path("big"))
+			m.must(err)
+			defer f.Close()
+			data := bytes.Repeat([]byte("0123456789abcdef"), 40<<20/16)
+			_, err = f.Write(data)
+			if err == nil {
+				err = f.Sync()
+			}
+			if !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("writing more than the disk holds = %v; want ENOSPC", err)
+			}
+			if cached {
+				for range 2 {
+					if err := f.Sync(); !errors.Is(err, syscall.ENOSPC) {
+						t.Errorf("fsync again = %v; want ENOSPC", err)
+					}
+				}
+				dup, err := syscall.Dup(int(f.Fd()))
+				m.must(err)
+				if err := syscall.Close(dup); !errors.Is(err, syscall.ENOSPC) {
+					t.Errorf("close of one descriptor = %v; want ENOSPC", err)
+				}
+			}
+			m.do("fail store", "", "", 0)
+			m.must(f.Truncate(0))
+			m.must(f.Sync()) // nothing is missing now
+			data = data[:4<<20]
+			eventually(t, "there is room again", func() bool {
+				var st syscall.Statfs_t
+				return syscall.Statfs(filepath.Join(filepath.Dir(m.top), "spool"), &st) == nil && st.Bavail*uint64(st.Bsize) > 12<<20
+			})
+			_, err = f.WriteAt(data, 0)
+			m.must(err)
+			m.must(f.Sync())
+			if err := f.Close(); err != nil {
+				t.Errorf("close = %v", err)
+			}
+			if got, want := m.do("sum", m.at("big"), ""), fmt.Sprintf("%x", md5.Sum(data)); got != want {
+				t.Errorf("the file has the sum %s; want %s", got, want)
+			}
+			if got := m.do("get", m.at("small"), ""); got != "kept" {
+				t.Errorf("another file has %q", got)
+			}
+		})
+	}
+}

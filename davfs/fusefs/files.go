@@ -197,10 +197,15 @@ func (r *raw) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, f
 		}
 	}
 	n, err := h.file.WriteAt(r.m.work, data, int64(in.Offset))
+	end := int64(in.Offset) + int64(len(data))
 	if err != nil {
+		if in.WriteFlags&fuse.WRITE_CACHE != 0 {
+			h.in.lost.failed(int64(in.Offset), end, err)
+		}
 		r.m.failed("write", h.in, err)
 		return 0, status(err)
 	}
+	h.in.lost.written(int64(in.Offset), end)
 	op.bytes(n)
 	h.wrote.Store(true)
 	return uint32(n), fuse.OK
@@ -224,7 +229,11 @@ func (r *raw) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {
 	if !r.m.opt.CommitOnClose {
 		return fuse.OK
 	}
-	if err := h.file.Flush(r.m.work); err != nil {
+	err := h.file.Flush(r.m.work)
+	if err == nil {
+		err = h.in.lost.error()
+	}
+	if err != nil {
 		r.m.failed("close", h.in, err)
 		return status(err)
 	}
@@ -241,7 +250,10 @@ func (r *raw) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	if h.file == nil {
 		return fuse.OK
 	}
-	if err := h.file.Sync(r.m.work, true); err != nil {
+	if err = h.file.Sync(r.m.work, true); err == nil {
+		err = h.in.lost.error()
+	}
+	if err != nil {
 		r.m.failed("fsync", h.in, err)
 		return status(err)
 	}
@@ -258,6 +270,9 @@ func (r *raw) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 		return
 	}
 	h.close()
+	if h.in.opens.Load() == 0 {
+		h.in.lost.forget()
+	}
 	if h.file != nil && h.wr && r.m.opt.CommitOnClose {
 		if c := h.in.ref.Collection(); c.Dirty() {
 			c.CommitSoon()

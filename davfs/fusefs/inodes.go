@@ -26,6 +26,7 @@ type inode struct {
 	writers atomic.Int32 // those that may write
 	touched atomic.Int64 // table.clock when last looked up
 
+	lost    lost
 	lookups uint64 // guarded by table.mu
 }
 

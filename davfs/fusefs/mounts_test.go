@@ -14,7 +14,7 @@ import (
 // twoMounts mounts one store twice.
 func twoMounts(t *testing.T, cached bool) (one, two *mount) {
 	t.Helper()
-	one = mountStore(t, true, func(o *fusefs.Options) { o.WriteCache = cached })
+	one = mountStore(t, true, 0, func(o *fusefs.Options) { o.WriteCache = cached })
 	other := *one
 	other.top = one.second
 	other.dir = filepath.Join(other.top, "home/c")

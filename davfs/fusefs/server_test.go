@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -58,6 +59,7 @@ type served struct {
 	Mountpoint string
 	Second     string // another mount of the same store; "": none
 	Spool      string
+	IdleSeal   time.Duration // see keepio.SpoolConfig
 	fusefs.Options
 }
 
@@ -89,8 +91,9 @@ func serve(conf string) error {
 		return o
 	}
 	var last atomic.Uint64
+	store := new(memstore.Store)
 	spool, err := keepio.OpenSpool(keepio.SpoolConfig{
-		Dir: s.Spool, Store: new(memstore.Store), NoSync: true,
+		Dir: s.Spool, Store: store, NoSync: true, IdleSeal: s.IdleSeal,
 		NextID: func() (keepio.BlockID, error) { return keepio.BlockID(last.Add(1)), nil },
 	})
 	if err != nil {
@@ -241,6 +244,11 @@ func serve(conf string) error {
 				at := time.Unix(int64(o.N), 0)
 				_, err := user.SetAttr(ctx, o.Name, davfs.AttrChange{ModTime: &at})
 				return err
+			case "fail store":
+				store.SetFault(nil)
+				if o.N != 0 {
+					store.SetFault(fmt.Errorf("store is down: %w", keepio.ErrUnavailable))
+				}
 			case "fail":
 				failing.Store(o.N != 0)
 			case "manifest":
@@ -312,11 +320,12 @@ var defaults = fusefs.Options{CommitOnClose: true, WriteCache: true}
 // newMount mounts, and makes a collection.
 func newMount(t testing.TB, change ...func(*fusefs.Options)) *mount {
 	t.Helper()
-	return mountStore(t, false, change...)
+	return mountStore(t, false, 0, change...)
 }
 
-// mountStore is newMount for a store that may be mounted twice.
-func mountStore(t testing.TB, twice bool, change ...func(*fusefs.Options)) *mount {
+// mountStore is newMount for a store that may be mounted twice, and whose disk may be
+// small: of so many bytes, if not 0.
+func mountStore(t testing.TB, twice bool, small int, change ...func(*fusefs.Options)) *mount {
 	t.Helper()
 	if _, err := os.Stat("/dev/fuse"); errors.Is(err, fs.ErrNotExist) {
 		t.Skip("this machine has no /dev/fuse")
@@ -333,6 +342,20 @@ func mountStore(t testing.TB, twice bool, change ...func(*fusefs.Options)) *moun
 		if err := os.Mkdir(s.Second, 0o755); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if small > 0 {
+		s.IdleSeal = 100 * time.Millisecond // else blocks wait for more to come, and what they hold for them
+		if err := os.Mkdir(s.Spool, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Mount("small", s.Spool, "tmpfs", 0, fmt.Sprintf("size=%d", small)); err != nil {
+			t.Skip("a small disk needs a user who may mount: ", err)
+		}
+		t.Cleanup(func() {
+			if err := syscall.Unmount(s.Spool, 0); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	if err := os.Mkdir(s.Mountpoint, 0o755); err != nil {
 		t.Fatal(err)
