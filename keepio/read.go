@@ -11,6 +11,8 @@ import (
 // ReadBlock is the method of Reader: it reads b from its local file or from the
 // store.
 func (s *Spool) ReadBlock(ctx context.Context, b *Block, p []byte, off int64) (int, error) {
+	s.active.enter()
+	defer s.active.leave()
 	for {
 		if err := ctx.Err(); err != nil {
 			return 0, err
