@@ -108,21 +108,26 @@ func (f zeroingFile) WriteAt(p []byte, off int64) (int, error) {
 	return f.file.WriteAt(make([]byte, len(p)), off)
 }
 
-// mixingDisk opens one file for another.
+// mixingDisk opens one file for another, which is as long: a shorter one is being
+// written just now.
 type mixingDisk struct{ osDisk }
 
 func (d mixingDisk) Open(name string, flag int) (file, error) {
 	if flag == os.O_RDONLY && strings.Contains(name, "-w0/") && strings.Contains(name, "/n0") {
-		if other := strings.Replace(name, "-w0/", "-w1/", 1); exists(other) {
+		if other := strings.Replace(name, "-w0/", "-w1/", 1); size(other) > 0 && size(other) >= size(name) {
 			name = other
 		}
 	}
 	return d.osDisk.Open(name, flag)
 }
 
-func exists(name string) bool {
-	_, err := os.Lstat(name)
-	return err == nil
+// size returns how long a file is, 0 if there is none.
+func size(name string) int64 {
+	i, err := os.Lstat(name)
+	if err != nil {
+		return 0
+	}
+	return i.Size()
 }
 
 // generousDisk lets everybody create what is there.
