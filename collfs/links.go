@@ -230,6 +230,23 @@ func (n *node) onlyBelow(top *node) bool {
 	return n.up != nil
 }
 
+// hasNamesBeside reports whether top, or a file below it, has names that are
+// neither top's own place nor below it.
+func (t *Tree) hasNamesBeside(top *node) bool {
+	if !t.linked {
+		return false
+	}
+	if !top.isDir() {
+		return top.links() > 1
+	}
+	for n := range top.linkedBelow() {
+		if !n.onlyBelow(top) {
+			return true
+		}
+	}
+	return false
+}
+
 // Hardlink makes dst another name of the file at src: both show all changes made
 // through either, and the file is there until its last name is removed. A
 // directory is ErrIsDir, a dst that exists fs.ErrExist. When a name moves to

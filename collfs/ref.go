@@ -440,7 +440,8 @@ func (c *Collection) CommitSoon() {
 
 // Transfer moves what is called name in the directory r into the directory to,
 // which may be of another collection, as one transaction, and commits it durably.
-// Handles and Refs go along.
+// Handles and Refs go along; what cannot go along with all names that it has is
+// ErrOtherCollection.
 func (r Ref) Transfer(ctx context.Context, name string, to Ref, newName string, how Replace) error {
 	for {
 		src, dst := r.Collection(), to.Collection()
@@ -585,7 +586,8 @@ func (r Ref) Exchange(name string, to Ref, otherName string) error {
 type onBehalf struct{}
 
 // OnBehalf has changes of collections by transfers, made with the context that is
-// returned, count as those of v, which is not told of them.
+// returned, count as those of v, which is not told of them. A move that would make
+// two files of one, known by other names, too, is ErrOtherCollection then.
 func OnBehalf(ctx context.Context, v *View) context.Context {
 	return context.WithValue(ctx, onBehalf{}, v)
 }

@@ -53,7 +53,7 @@ func (f *FS) Transfer(ctx context.Context, src *Collection, from string, dst *Co
 	}
 	t := &transfer{fs: f, all: []*Collection{src, dst}}
 	t.build = func(tx *Tx) ([]part, error) {
-		n, err := src.sourceLocked(from, o)
+		n, err := t.sourceLocked(src, from, o)
 		if err != nil {
 			return nil, err
 		}
@@ -182,7 +182,7 @@ func (f *FS) Extract(ctx context.Context, src *Collection, from string, owner UU
 	}
 	var made *Collection
 	t.build = func(tx *Tx) ([]part, error) {
-		n, err := src.sourceLocked(from, o)
+		n, err := t.sourceLocked(src, from, o)
 		if err != nil {
 			return nil, err
 		}
@@ -267,6 +267,17 @@ func (c *Collection) sourceLocked(path string, o TransferOptions) (*node, error)
 	}
 	n, err := c.tree.find(path)
 	return n, pathError("transfer", path, err)
+}
+
+// sourceLocked is Collection.sourceLocked for what is to go to another collection.
+// A mount cannot be told that the file which a name leads to is another one after
+// a move of its own.
+func (t *transfer) sourceLocked(c *Collection, path string, o TransferOptions) (*node, error) {
+	n, err := c.sourceLocked(path, o)
+	if err == nil && t.by != nil && o.Move && c.tree.hasNamesBeside(n) {
+		return nil, pathError("transfer", path, ErrOtherCollection)
+	}
+	return n, err
 }
 
 // receiveLocked returns the changes of c that make path a copy of src, which is
