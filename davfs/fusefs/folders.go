@@ -154,7 +154,6 @@ func (m *Mounted) lookupFolder(dir *inode, name string, out *fuse.EntryOut) erro
 		return err
 	}
 	m.answer(ref, info, dir, name, out)
-	out.SetEntryTimeout(folderTime)
 	return nil
 }
 
@@ -367,6 +366,10 @@ func (m *Mounted) moveAcross(dir *inode, name string, to *inode, newName string,
 	}
 	ctx := collfs.OnBehalf(davfs.WithClient(m.work, davfs.Client{Exact: true}), m.view)
 	_, err = m.site.Move(ctx, src, dst, davfs.CopyOptions{Overwrite: flags&renameNoReplace == 0, POSIX: true})
+	if err == nil && !to.isRef() {
+		// The kernel takes along how long it may rely on the name where it was.
+		m.notes.put(notice{id: to.id, name: newName})
+	}
 	return err
 }
 

@@ -37,3 +37,36 @@ func TestANameIsNotMovedAwayFromItsFile(t *testing.T) {
 		t.Errorf("rename of a directory whose files have no other names = %v", err)
 	}
 }
+
+// Nobody tells of names in folders.
+func TestNamesInFoldersAreLookedUpAgain(t *testing.T) {
+	for _, how := range []string{"made", "moved there", "directory"} {
+		m := newMount(t)
+		f := m.top + "/home/f"
+		switch how {
+		case "made":
+			if err := os.WriteFile(f, []byte("old"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		case "moved there":
+			m.write("f", "old")
+			if err := os.Rename(filepath.Join(m.dir, "f"), f); err != nil {
+				t.Fatal(err)
+			}
+		case "directory":
+			if err := os.Mkdir(filepath.Join(m.dir, "f"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(filepath.Join(m.dir, "f"), f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h, err := os.Open(f) // else the kernel may forget the name by itself
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		m.do("move", "/home/f", "/home/g")
+		eventually(t, how+": the old name is gone", func() bool { _, err := os.Stat(f); return os.IsNotExist(err) })
+	}
+}

@@ -103,9 +103,17 @@ func (m *Mounted) answer(ref collfs.Ref, info collfs.NodeInfo, dir *inode, name 
 	in := m.inode(ref, dir, name)
 	out.NodeId, out.Generation = in.id, 1
 	m.attr(in, info, true, &out.Attr)
-	out.SetEntryTimeout(longTime)
+	out.SetEntryTimeout(dir.entryTime())
 	out.SetAttrTimeout(in.attrTime())
 	return in
+}
+
+// entryTime is how long the kernel may rely on names in the directory in.
+func (in *inode) entryTime() time.Duration {
+	if in.isRef() {
+		return longTime
+	}
+	return folderTime
 }
 
 // attrTime is how long the kernel may rely on the attributes of in: what it writes
