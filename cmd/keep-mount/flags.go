@@ -47,7 +47,7 @@ type accessFlags struct {
 	ReadOnly   bool `xor:"write" group:"Access" help:"Nothing can be changed (default)."`
 	ReadWrite  bool `xor:"write" group:"Access" help:"Allow changes."`
 	AllowOther bool `group:"Access" help:"Let other users of this machine in, as the permission bits say."`
-	Posix      bool `group:"Access" help:"Keep owners, links and special files, and check permission bits."`
+	Posix      bool `group:"Access" help:"Keep owners, groups and special files, and check permission bits."`
 }
 
 // writeFlags say when what is written is kept.
