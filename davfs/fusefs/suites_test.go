@@ -87,7 +87,12 @@ func TestPosixSuite(t *testing.T) {
 	}
 }
 
+// TestRandomOperations tries 300,000 operations, and ten million if KEEPDAV_LONG is set.
 func TestRandomOperations(t *testing.T) {
+	ops := 50_000
+	if os.Getenv("KEEPDAV_LONG") != "" {
+		ops = 1_700_000
+	}
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			m := newMount(t, way)
@@ -96,7 +101,7 @@ func TestRandomOperations(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, files := range []int{1, 3} {
-				if err := fsx.Run(fsx.Options{Dir: m.dir, Seed: uint64(files), Ops: 50_000, Files: files, Without: without, Remount: m.forget}); err != nil {
+				if err := fsx.Run(fsx.Options{Dir: m.dir, Seed: uint64(files), Ops: ops, Files: files, Without: without, Remount: m.forget}); err != nil {
 					t.Error(err)
 				}
 			}
