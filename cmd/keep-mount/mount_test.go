@@ -27,6 +27,7 @@ const runMain = "KEEP_MOUNT_TEST_RUN_MAIN"
 func TestMain(m *testing.M) {
 	if os.Getenv(runMain) != "" {
 		main()
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
