@@ -7,3 +7,6 @@ import "github.com/hanwen/go-fuse/v2/fuse"
 func (m *Mounted) NoPruneNotify() {
 	m.prune = func([]uint64) fuse.Status { return fuse.ENOSYS }
 }
+
+// Errnos is the table of what errors are to a program.
+var Errnos = errnos

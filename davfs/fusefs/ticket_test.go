@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"keepdav/collfs"
 	"keepdav/davfs/fusefs"
 )
 
@@ -105,6 +106,18 @@ func TestConditionsAreErrnos(t *testing.T) {
 		if !errors.Is(c.got, c.want) {
 			t.Errorf("%s = %v; want %v", c.what, c.got, c.want)
 		}
+	}
+}
+
+// T41
+func TestEveryKindOfErrorHasAnErrno(t *testing.T) {
+	for _, k := range collfs.Kinds() {
+		if fusefs.Errnos[k] == 0 {
+			t.Errorf("kind %d has no number", k)
+		}
+	}
+	if n := len(collfs.Kinds()); len(fusefs.Errnos) != n {
+		t.Errorf("the table has %d rows for %d kinds", len(fusefs.Errnos), n)
 	}
 }
 
