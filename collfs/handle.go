@@ -274,10 +274,11 @@ func (c *Collection) settleAllLocked() {
 
 // detachLocked takes an open file, settled, out of the tree, leaving a copy in
 // its place: it has no name from now on. If somebody else than who does that may
-// be writing to it, it is superseded: what is written won't be lost.
+// be writing to it, or holds on to it, it is superseded: what is written won't be
+// lost.
 func (c *Collection) detachLocked(n *node) {
 	s := stateAnonymous
-	if n.hasHandles() && slices.ContainsFunc(n.open.writers, func(v *View) bool { return v != c.by }) {
+	if n.hasHandles() && slices.ContainsFunc(n.open.writers, func(v *View) bool { return v != c.by }) || !n.hasHandles() && c.by == nil {
 		s = stateSuperseded
 	}
 	c.takeOutLocked(n, s)

@@ -236,8 +236,16 @@ func (r Ref) Create(name string, a Attr, flags int) (made Ref, info NodeInfo, h 
 	return made, info, h, err
 }
 
+// lostLocked reports whether somebody else than the view took the file o from its
+// name while nobody had it open. What would be written to it would be lost.
+func (c *Collection) lostLocked(o *openFile) bool {
+	return !o.n.isDir() && o.writing == nil && o.state != stateAnonymous && !c.linkedLocked(o.n)
+}
+
 // Open opens the file r with flags, which may have O_TRUNC and O_APPEND. It need
-// not have a name.
+// not have a name, if its view took that away or if it is open. If another has
+// taken it away or given it another content, it is fs.ErrNotExist: who looks the
+// name up again finds what is there now.
 func (r Ref) Open(flags int) (h *Handle, err error) {
 	c := r.o.home.Load()
 	writes := flags&accessMode != os.O_RDONLY
@@ -257,11 +265,8 @@ func (r Ref) Open(flags int) (h *Handle, err error) {
 	if o.n.isDir() {
 		return nil, ErrIsDir
 	}
-	if o.writing == nil && o.state == stateLinked && !c.linkedLocked(o.n) {
-		// What was taken away is kept for merges and must not change.
-		n := o.n.clone()
-		o.n.open, n.open, o.n = nil, o, n
-		o.state = stateAnonymous
+	if c.lostLocked(o) {
+		return nil, fs.ErrNotExist
 	}
 	path := o.path
 	if o.state == stateLinked {
@@ -322,13 +327,17 @@ func (r Ref) Rename(name string, to Ref, newName string, how Replace) error {
 	})
 }
 
-// SetAttr changes the attributes of r; see Collection.SetAttr.
+// SetAttr changes the attributes of r; see Collection.SetAttr. What Open does not
+// find, it does not find either.
 func (r Ref) SetAttr(change func(NodeInfo) (Attr, error)) (NodeInfo, error) {
 	c, err := r.o.lock(r.v)
 	if err != nil {
 		return NodeInfo{}, err
 	}
 	defer c.end()
+	if c.lostLocked(r.o) {
+		return NodeInfo{}, fs.ErrNotExist
+	}
 	n := r.o.n
 	a, err := change(c.infoLocked(n))
 	if err != nil {

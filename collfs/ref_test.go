@@ -153,19 +153,55 @@ func TestRefOfWhatIsGone(t *testing.T) {
 	if _, _, err := d.Mkdir("z", collfs.Attr{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("mkdir in a directory that is gone = %v", err)
 	}
-	hy, err := y.Open(os.O_RDWR)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer hy.Close(ctx)
-	if _, err := hy.WriteAt(ctx, []byte("unseen"), 0); err != nil {
-		t.Errorf("write to a file of a directory that is gone = %v", err)
+	if _, err := y.Open(os.O_RDWR); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("open of a file of a directory that another has taken away = %v", err)
 	}
 	if err := a.Commit(ctx, false); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := files(t, e.open(e.fs(), a.UUID())), (map[string]string{"z": "z"}); !reflect.DeepEqual(got, want) {
 		t.Errorf("the catalog has %v; want %v", got, want)
+	}
+}
+
+// Until a mount's kernel knows of a change, it opens the file that was there before.
+func TestNothingIsWrittenToAFileThatAnotherHasTakenAway(t *testing.T) {
+	ctx := context.Background()
+	for name, other := range map[string]func(c *collfs.Collection) error{
+		"Removed":    func(c *collfs.Collection) error { return c.Remove("d/x", nil) },
+		"AllRemoved": func(c *collfs.Collection) error { return c.RemoveAll("d", nil) },
+		"Replaced":   func(c *collfs.Collection) error { put(t, c, "d/x", "theirs"); return nil },
+		"RenamedOver": func(c *collfs.Collection) error {
+			_, err := c.Rename("z", "d/x", collfs.CopyOptions{Replace: collfs.ReplacePOSIX})
+			return err
+		},
+	} {
+		for _, far := range []bool{false, true} {
+			e := newEnv(t)
+			f := e.fs()
+			a, _ := twoCollections(t, e, f)
+			commit(t, a)
+			v, _ := view(t, f)
+			x := lookup(t, rootOf(t, v, a), "d", "x")
+			c := a
+			if far {
+				c = e.open(e.fs(), a.UUID())
+			}
+			if err := other(c); err != nil {
+				t.Fatal(err)
+			}
+			commit(t, c)
+			if err := a.Refresh(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := x.Open(os.O_RDWR); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s, far %v: Open() = %v; want %v", name, far, err, fs.ErrNotExist)
+			}
+			_, err := x.SetAttr(func(i collfs.NodeInfo) (collfs.Attr, error) { return i.Attr, nil })
+			if !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s, far %v: SetAttr() = %v; want %v", name, far, err, fs.ErrNotExist)
+			}
+		}
 	}
 }
 

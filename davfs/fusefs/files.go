@@ -1,7 +1,9 @@
 package fusefs
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -130,7 +132,7 @@ func (m *Mounted) openFile(in *fuse.OpenIn, out *fuse.OpenOut) error {
 	}
 	h, err := i.ref.Open(m.openFlags(in.Flags))
 	if err != nil {
-		return err
+		return lost(err)
 	}
 	if in.Mode&openKillPrivileges != 0 {
 		if err := m.killPrivileges(i.ref); err != nil {
@@ -140,6 +142,15 @@ func (m *Mounted) openFile(in *fuse.OpenIn, out *fuse.OpenOut) error {
 	}
 	m.opened(i, h, in.Flags, out)
 	return nil
+}
+
+// lost has the kernel look a name up again that somebody else has given to another
+// file.
+func lost(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return syscall.ESTALE
+	}
+	return err
 }
 
 // openKillPrivileges asks that an open that cuts a file takes its set-id bits off

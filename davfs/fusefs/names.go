@@ -496,6 +496,9 @@ func (m *Mounted) create(in *fuse.CreateIn, name string, out *fuse.CreateOut) er
 			}
 			if h, err = ref.Open(m.openFlags(in.Flags)); err != nil {
 				ref.Forget(1)
+				if errors.Is(err, fs.ErrNotExist) {
+					continue
+				}
 				return err
 			}
 			if in.OpenFlags&openKillPrivileges != 0 {
