@@ -31,3 +31,6 @@ func (h *Handle) Writing() bool {
 	}
 	return true
 }
+
+// Change is what writes to h's file call when they have been let in.
+func (h *Handle) Change(do func() error) error { return h.change(do) }

@@ -448,10 +448,14 @@ func (h *Handle) write(ctx context.Context, p []byte, off int64, atEnd bool) (at
 	return at, err
 }
 
-// change calls do with writing.mu held, and publishes what it did without.
+// change calls do with writing.mu held, and publishes what it did without. The end
+// of h waits for it.
 func (h *Handle) change(do func() error) error {
 	h.w.mu.Lock()
-	err := do()
+	err := ErrClosed
+	if !h.done.Load() { // else what its file shares may be gone, or that of others
+		err = do()
+	}
 	h.w.mu.Unlock()
 	h.o.home.Load().publish() // if the file moved on just now, the transfer has published for where it came from
 	return err
