@@ -38,7 +38,7 @@ func (m *Mounted) setattr(in *inode, req *fuse.SetAttrIn, out *fuse.AttrOut) err
 		fuse.FATTR_CTIME | fuse.FATTR_KILL_SUIDGID
 	if req.Valid&attrs != 0 {
 		if _, err := in.ref.SetAttr(func(i collfs.NodeInfo) (collfs.Attr, error) { return m.changedAttr(i, req) }); err != nil {
-			return lost(err)
+			return lookAgain(err)
 		}
 	}
 	info, linked := in.ref.Info()
@@ -62,7 +62,7 @@ func (m *Mounted) truncate(in *inode, req *fuse.SetAttrIn) error {
 	}
 	h, err := in.ref.Open(syscall.O_RDWR)
 	if err != nil {
-		return lost(err)
+		return lookAgain(err)
 	}
 	defer h.Drop()
 	return h.Truncate(int64(req.Size))
@@ -280,7 +280,7 @@ func (m *Mounted) changeXattr(id uint64, name string, change func(extra map[stri
 		return i.Attr, nil
 	})
 	if err != nil {
-		return lost(err)
+		return lookAgain(err)
 	}
 	m.changed(in)
 	return nil

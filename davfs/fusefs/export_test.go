@@ -1,6 +1,10 @@
 package fusefs
 
-import "github.com/hanwen/go-fuse/v2/fuse"
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"keepdav/collfs"
+)
 
 // NoPruneNotify makes m one on a kernel that can't be asked to forget inodes. Nothing
 // may have been looked up yet.
@@ -10,3 +14,13 @@ func (m *Mounted) NoPruneNotify() {
 
 // Errnos is the table of what errors are to a program.
 var Errnos = errnos
+
+// QueuedOf returns how many of notices wait while the kernel holds one up.
+func QueuedOf(notices ...collfs.Notice) int {
+	m := new(Mounted)
+	m.notes = newNotifier(m)
+	for _, n := range notices {
+		m.notice(n)
+	}
+	return len(m.notes.queue)
+}

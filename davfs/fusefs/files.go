@@ -132,7 +132,7 @@ func (m *Mounted) openFile(in *fuse.OpenIn, out *fuse.OpenOut) error {
 	}
 	h, err := i.ref.Open(m.openFlags(in.Flags))
 	if err != nil {
-		return lost(err)
+		return lookAgain(err)
 	}
 	if in.Mode&openKillPrivileges != 0 {
 		if err := m.killPrivileges(i.ref); err != nil {
@@ -144,9 +144,9 @@ func (m *Mounted) openFile(in *fuse.OpenIn, out *fuse.OpenOut) error {
 	return nil
 }
 
-// lost has the kernel look a name up again that somebody else has given to another
+// lookAgain has the kernel look a name up again that somebody else has given to another
 // file.
-func lost(err error) error {
+func lookAgain(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return syscall.ESTALE
 	}

@@ -109,10 +109,6 @@ func (m *Mounted) plantRoot() error {
 // lookupFolder finds what is called name in a folder.
 func (m *Mounted) lookupFolder(dir *inode, name string, out *fuse.EntryOut) error {
 	f := dir.folder
-	if dir.id == fuse.FUSE_ROOT_ID && name == hiddenDir {
-		m.answerFolder(&folder{name: hiddenRoot, entries: map[string]Entry{}, made: time.Now()}, davfs.Info{}, out)
-		return nil
-	}
 	if f.name == hiddenRoot {
 		t := m.hiddenFile(name)
 		if t == nil {

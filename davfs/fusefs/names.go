@@ -11,6 +11,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"keepdav/collfs"
+	"keepdav/davfs"
 )
 
 // raw is what go-fuse calls. Requests that it does not know fail with ENOSYS.
@@ -80,6 +81,10 @@ func (r *raw) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse
 }
 
 func (m *Mounted) lookup(dir *inode, name string, out *fuse.EntryOut) error {
+	if dir.id == fuse.FUSE_ROOT_ID && name == hiddenDir {
+		m.answerFolder(&folder{name: hiddenRoot, entries: map[string]Entry{}, made: time.Now()}, davfs.Info{}, out)
+		return nil
+	}
 	if !dir.isRef() {
 		return m.lookupFolder(dir, name, out)
 	}

@@ -18,6 +18,13 @@ type notice struct {
 	attr bool // of an inode: only its attributes
 }
 
+// An elsewhere is what somebody else has changed, as far as it is held here: a file
+// or directory, and a name in a directory.
+type elsewhere struct {
+	at, in collfs.Key
+	name   string // in in
+}
+
 // A notifier tells the kernel what others have changed. Notices wait in a queue
 // that holds each once, so that it is bounded by what the kernel knows; putting one
 // in never blocks.
@@ -30,7 +37,8 @@ type notifier struct {
 	mu     sync.Mutex // guards the fields below
 	wake   chan struct{}
 	queue  []func()
-	queued map[notice]struct{}
+	heard  map[elsewhere]struct{} // those of queue
+	queued map[notice]struct{}    // those of queue
 	again  map[notice]struct{}
 	prune  bool
 	pruned uint64 // the number that the latest inode had when prune was last set
@@ -46,7 +54,7 @@ const (
 )
 
 func newNotifier(m *Mounted) *notifier {
-	return &notifier{m: m, wake: make(chan struct{}, 1), queued: make(map[notice]struct{}), again: make(map[notice]struct{})}
+	return &notifier{m: m, wake: make(chan struct{}, 1), heard: make(map[elsewhere]struct{}), queued: make(map[notice]struct{}), again: make(map[notice]struct{})}
 }
 
 func (n *notifier) start(s *fuse.Server) {
@@ -69,12 +77,24 @@ func (n *notifier) poke() {
 	}
 }
 
-// do has f called by the notifier, in order.
-func (n *notifier) do(f func()) {
+// hear has the notifier look at a change, once for all that come before it does: one
+// file may be written to for as long as the kernel holds up a notice.
+func (n *notifier) hear(x elsewhere) {
 	n.mu.Lock()
-	n.queue = append(n.queue, f)
+	_, has := n.heard[x]
+	if !has && !n.closed {
+		n.heard[x] = struct{}{}
+		n.queue = append(n.queue, func() { n.look(x) })
+	}
 	n.mu.Unlock()
 	n.poke()
+}
+
+func (n *notifier) look(x elsewhere) {
+	n.mu.Lock()
+	delete(n.heard, x)
+	n.mu.Unlock()
+	n.m.changedElsewhere(x)
 }
 
 // put has the kernel told.
@@ -156,16 +176,22 @@ func (n *notifier) send(x notice, first bool) {
 // notice takes what somebody else has changed. It must not block nor call collfs:
 // the notifier does.
 func (m *Mounted) notice(x collfs.Notice) {
-	m.notes.do(func() { m.changedElsewhere(x) })
+	e := elsewhere{at: x.At, in: x.In}
+	if e.in != (collfs.Key{}) {
+		e.name = baseName(x.Path)
+	}
+	if e != (elsewhere{}) {
+		m.notes.hear(e)
+	}
 }
 
 // changedElsewhere has the kernel told about a change.
-func (m *Mounted) changedElsewhere(x collfs.Notice) {
-	if in := m.table.ofKey(x.At); in != nil {
+func (m *Mounted) changedElsewhere(x elsewhere) {
+	if in := m.table.ofKey(x.at); in != nil {
 		m.inodeChanged(in)
 	}
-	if dir := m.table.ofKey(x.In); dir != nil {
-		m.notes.put(notice{id: dir.id, name: baseName(x.Path)})
+	if dir := m.table.ofKey(x.in); dir != nil {
+		m.notes.put(notice{id: dir.id, name: x.name})
 		m.notes.put(notice{id: dir.id})
 	}
 }
