@@ -25,12 +25,18 @@ type elsewhere struct {
 	name   string // in in
 }
 
+// A kernel takes notices. *fuse.Server is one.
+type kernel interface {
+	EntryNotify(parent uint64, name string) fuse.Status
+	InodeNotify(node uint64, off, length int64) fuse.Status
+}
+
 // A notifier tells the kernel what others have changed. Notices wait in a queue
 // that holds each once, so that it is bounded by what the kernel knows; putting one
 // in never blocks.
 type notifier struct {
 	m      *Mounted
-	server *fuse.Server
+	kernel kernel
 	done   sync.WaitGroup
 	byName bool // the kernel can't be asked to forget inodes; for the goroutine that tells it
 
@@ -46,8 +52,9 @@ type notifier struct {
 }
 
 const (
-	// repeatAfter: a name that changed while an answer about it was on its way to
-	// the kernel is told once more after so long.
+	// repeatAfter: what changed while an answer about it was on its way to the
+	// kernel is told once more after so long: a name, and an inode that the kernel
+	// does not know yet. Of one that it knows, it sees that the answer is older.
 	repeatAfter = 500 * time.Millisecond
 	// slowNotice is when a notice that the kernel holds up is worth a line.
 	slowNotice = 5 * time.Second
@@ -57,8 +64,8 @@ func newNotifier(m *Mounted) *notifier {
 	return &notifier{m: m, wake: make(chan struct{}, 1), heard: make(map[elsewhere]struct{}), queued: make(map[notice]struct{}), again: make(map[notice]struct{})}
 }
 
-func (n *notifier) start(s *fuse.Server) {
-	n.server = s
+func (n *notifier) start(k kernel) {
+	n.kernel = k
 	n.done.Go(n.run)
 }
 
@@ -149,9 +156,6 @@ func (n *notifier) send(x notice, first bool) {
 	if first {
 		n.mu.Lock()
 		delete(n.queued, x)
-		if x.name != "" {
-			n.again[x] = struct{}{}
-		}
 		n.mu.Unlock()
 	}
 	watch := time.AfterFunc(slowNotice, func() {
@@ -162,11 +166,16 @@ func (n *notifier) send(x notice, first bool) {
 	var code fuse.Status
 	switch {
 	case x.name != "":
-		code = n.server.EntryNotify(x.id, x.name)
+		code = n.kernel.EntryNotify(x.id, x.name)
 	case x.attr:
-		code = n.server.InodeNotify(x.id, -1, 0)
+		code = n.kernel.InodeNotify(x.id, -1, 0)
 	default:
-		code = n.server.InodeNotify(x.id, 0, 0)
+		code = n.kernel.InodeNotify(x.id, 0, 0)
+	}
+	if first && (x.name != "" || code == fuse.ENOENT) {
+		n.mu.Lock()
+		n.again[x] = struct{}{}
+		n.mu.Unlock()
 	}
 	if !code.Ok() && code != fuse.ENOENT && code != fuse.Status(syscall.ENODEV) && code != fuse.Status(syscall.ENOTDIR) {
 		n.m.opt.Log.Debug().Stringer("status", code).Uint64("inode", x.id).Str("name", x.name).Msg("notice of a change")
