@@ -24,7 +24,6 @@ import (
 // Mounted is what fusefs.Mount returns.
 type Mounted interface {
 	Wait()
-	Close()
 	Flush(ctx context.Context, durable bool) error
 	Stats() fusefs.Stats
 }
@@ -236,7 +235,6 @@ func (h *Host) start(dir, device string, site *davfs.FS, dev *os.File, r *Reques
 	l := &local{m: m, dir: dir, device: device, log: o.Log, over: make(chan struct{})}
 	go func() { // ends with the mount, which the kernel keeps as long as somebody uses it
 		m.Wait()
-		m.Close() // the store may go on for long
 		close(l.over)
 	}()
 	return l, nil
