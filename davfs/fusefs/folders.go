@@ -349,6 +349,15 @@ func (m *Mounted) moveAcross(dir *inode, name string, to *inode, newName string,
 	if flags&renameExchange != 0 {
 		return syscall.EINVAL
 	}
+	for _, in := range []*inode{dir, to} {
+		if !in.isRef() {
+			continue
+		}
+		// The site would look in what the collection has now.
+		if err := m.writable(in); err != nil {
+			return err
+		}
+	}
 	src, err := m.siteName(dir, name)
 	if err != nil {
 		return err

@@ -70,3 +70,23 @@ func TestNamesInFoldersAreLookedUpAgain(t *testing.T) {
 		eventually(t, how+": the old name is gone", func() bool { _, err := os.Stat(f); return os.IsNotExist(err) })
 	}
 }
+
+// What is found by its hash, or as an old version, has the UUID of what is there now.
+func TestNothingMovesInOrOutOfWhatCannotChange(t *testing.T) {
+	m := newMount(t)
+	m.write("f", "content")
+	m.do("put", "/home/loose", "loose")
+	frozen := m.top + "/by_id/" + m.do("pdh", "/home/c", "")
+	if _, err := os.Stat(frozen + "/f"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(frozen+"/f", m.top+"/home/taken"); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("rename out of it = %v; want EROFS", err)
+	}
+	if err := os.Rename(m.top+"/home/loose", frozen+"/put"); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("rename into it = %v; want EROFS", err)
+	}
+	if got := m.names(); got != "f" {
+		t.Errorf("the collection has %q; want f", got)
+	}
+}

@@ -260,6 +260,21 @@ func serve(conf string) error {
 				text, err := loc.Collection.Manifest(ctx)
 				r.Data = string(text)
 				return err
+			case "pdh": // by which it is found from then on
+				loc, err := user.Locate(ctx, o.Name)
+				if err != nil {
+					return err
+				}
+				defer loc.Collection.Release()
+				pdh, err := loc.Collection.PDH(ctx)
+				cat.SetPDH(func(of collfs.UUID, _ collfs.Saved) (collfs.PDH, error) {
+					if of != loc.UUID {
+						return "", nil
+					}
+					return pdh, nil
+				})
+				r.Data = string(pdh)
+				return err
 			case "stats":
 				data, err := json.Marshal(m.Stats())
 				r.Data = string(data)
