@@ -90,3 +90,11 @@ func TestNothingMovesInOrOutOfWhatCannotChange(t *testing.T) {
 		t.Errorf("the collection has %q; want f", got)
 	}
 }
+
+func TestWhatIsMadeInAFolderIsCommitted(t *testing.T) {
+	m := newMount(t)
+	if err := os.Symlink("target", m.top+"/home/l"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "another process sees the symlink", func() bool { _, err := m.another().try("get", "/home/l", ""); return err == nil })
+}

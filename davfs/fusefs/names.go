@@ -270,7 +270,11 @@ func (m *Mounted) make(parent uint64, name string, out *fuse.EntryOut, h *fuse.I
 			return status(err)
 		}
 		defer loose.Forget(1)
-		return status(m.makeIn(loose, dir, name, out, h, mode, rdev, target))
+		err = m.makeIn(loose, dir, name, out, h, mode, rdev, target)
+		if err == nil && m.opt.CommitOnClose {
+			loose.Collection().CommitSoon()
+		}
+		return status(err)
 	}
 	if err := m.writable(dir); err != nil {
 		return status(err)
