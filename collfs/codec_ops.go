@@ -143,7 +143,7 @@ func (d *decoder) op() (op Op) {
 	}
 	if op.Kind == OpPatch {
 		off, size := d.uvarint(), d.uvarint()
-		if off > maxFile || size > maxFile {
+		if off > MaxFile || size > MaxFile {
 			d.fail("patch of a file that is too large")
 		}
 		op.Off, op.Content.Size = int64(off), int64(size)

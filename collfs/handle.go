@@ -365,13 +365,13 @@ func (o *writing) spansOf(segs []keepio.Segment) *spans {
 	return &r.spans
 }
 
-// maxFile is the most bytes that a file may have.
-const maxFile = 1 << 46
+// MaxFile is the most bytes that a file may have.
+const MaxFile = 1 << 46
 
 // maxHoles is the most bytes that the holes of a collection may have together.
 // They take no room, but a manifest names a block for every 64 MiB of them:
 // these make a million.
-const maxHoles = maxFile
+const maxHoles = MaxFile
 
 // roomForHolesLocked says why the collection may not get n bytes more of holes.
 func (c *Collection) roomForHolesLocked(n int64) error {
@@ -410,7 +410,7 @@ func (h *Handle) checkWrite(off, n int64) error {
 		return ErrClosed
 	case h.flags&accessMode == os.O_RDONLY:
 		return fs.ErrPermission
-	case off < 0 || n < 0 || off > maxFile || off+n > maxFile:
+	case off < 0 || n < 0 || off > MaxFile || off+n > MaxFile:
 		return fs.ErrInvalid
 	}
 	return nil
@@ -479,7 +479,7 @@ func (h *Handle) writeLocked(ctx context.Context, p []byte, off int64, atEnd boo
 	}
 	defer c.unlock()
 	if atEnd {
-		if off = h.n.size; off > maxFile-int64(len(p)) {
+		if off = h.n.size; off > MaxFile-int64(len(p)) {
 			return 0, fs.ErrInvalid
 		}
 	}

@@ -71,7 +71,7 @@ func (h *Handle) Clone(off int64, src *Handle, from, n int64) (done int64, err e
 	if src.flags&accessMode == os.O_WRONLY {
 		return 0, pathError("clone", h.path, fs.ErrPermission)
 	}
-	n = max(0, min(n, maxFile-off))
+	n = max(0, min(n, MaxFile-off))
 	err = h.putSegments("clone", off, n, func(c *Collection) ([]keepio.Segment, error) {
 		if src.o.home.Load() != c {
 			return nil, ErrOtherCollection

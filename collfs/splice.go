@@ -43,7 +43,7 @@ func (c *Collection) Splice(s *Stage, path string, off int64, o SpliceOptions) (
 	if off < 0 {
 		off = n.size
 	}
-	if off-n.size > o.MaxHole || off > maxFile-piece.Size {
+	if off-n.size > o.MaxHole || off > MaxFile-piece.Size {
 		return NodeInfo{}, pathError("write", path, fmt.Errorf("offset %d is too far beyond the end, %d: %w", off, n.size, fs.ErrInvalid))
 	}
 	if err := c.roomForHolesLocked(off - n.size); err != nil {

@@ -52,7 +52,7 @@ func (m *Mounted) setattr(in *inode, req *fuse.SetAttrIn, out *fuse.AttrOut) err
 
 // truncate gives a file another size.
 func (m *Mounted) truncate(in *inode, req *fuse.SetAttrIn) error {
-	if req.Size > math.MaxInt64 {
+	if req.Size > collfs.MaxFile {
 		return syscall.EFBIG
 	}
 	if req.Valid&fuse.FATTR_FH != 0 {

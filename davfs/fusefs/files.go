@@ -202,6 +202,9 @@ func (r *raw) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, f
 	if err := r.m.mayWrite(h.in.ref.Collection()); err != nil {
 		return 0, status(err)
 	}
+	if in.Offset > collfs.MaxFile-uint64(len(data)) {
+		return 0, fuse.Status(syscall.EFBIG)
+	}
 	if in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
 		if err := r.m.killPrivileges(h.in.ref); err != nil {
 			return 0, status(err)
@@ -332,8 +335,11 @@ func (r *raw) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	}
 	const keepSize, punchHole, zeroRange = 1, 2, 16
 	off, n := int64(in.Offset), int64(in.Length)
-	if off < 0 || n <= 0 || off+n < 0 {
+	switch {
+	case off < 0 || n <= 0:
 		return fuse.EINVAL
+	case off > collfs.MaxFile-n:
+		return fuse.Status(syscall.EFBIG)
 	}
 	err := r.m.killFor(&in.InHeader, h)
 	if err != nil {

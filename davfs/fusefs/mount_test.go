@@ -152,3 +152,13 @@ func TestTmpCollection(t *testing.T) {
 		t.Errorf("rename to a collection with a record = %v; want EXDEV, after which programs copy", err)
 	}
 }
+
+func TestFileThatWouldBeTooLarge(t *testing.T) {
+	m := newMount(t)
+	m.write("f", "x")
+	for _, size := range []int64{1<<46 + 1, 1 << 62} {
+		if err := os.Truncate(filepath.Join(m.dir, "f"), size); !errors.Is(err, syscall.EFBIG) {
+			t.Errorf("truncate to %d = %v; want EFBIG", size, err)
+		}
+	}
+}
