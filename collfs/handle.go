@@ -61,7 +61,6 @@ type writing struct {
 // when the file is renamed or unlinked. Handles of one file share its state.
 // Their methods may be called concurrently.
 type Handle struct {
-	n     *node
 	o     *openFile
 	w     *writing // o's, which stays while there is a handle
 	by    *View    // on whose behalf it changes the file
@@ -153,7 +152,7 @@ func (c *Collection) handleLocked(n *node, path string, flags int) *Handle {
 	if flags&accessMode != os.O_RDONLY && !slices.Contains(o.writers, c.by) {
 		o.writers = append(o.writers, c.by)
 	}
-	return &Handle{n: n, o: o, w: o.writing, by: c.by, path: path, flags: flags}
+	return &Handle{o: o, w: o.writing, by: c.by, path: path, flags: flags}
 }
 
 // hasHandles reports whether there are handles on n.
@@ -301,7 +300,7 @@ func (c *Collection) takeOutLocked(n *node, s handleState) {
 func (h *Handle) Info() NodeInfo {
 	c := h.o.rlock()
 	defer c.mu.RUnlock()
-	return h.n.info()
+	return h.o.n.info()
 }
 
 // Path returns where the file is now; ok is false if it has no name.
@@ -310,7 +309,7 @@ func (h *Handle) Path() (path string, ok bool) {
 	defer c.mu.RUnlock()
 	switch h.o.state {
 	case stateLinked:
-		return h.n.path(), true
+		return h.o.n.path(), true
 	case stateSuperseded:
 		return h.o.path, true
 	}
@@ -332,7 +331,7 @@ func (h *Handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	c := h.o.rlock()
 	s := h.w.spans
 	if s == nil {
-		s = h.w.spansOf(h.n.segs)
+		s = h.w.spansOf(h.o.n.segs)
 	}
 	parts := s.read(off, int64(len(p)))
 	c.mu.RUnlock()
@@ -479,18 +478,18 @@ func (h *Handle) writeLocked(ctx context.Context, p []byte, off int64, atEnd boo
 	}
 	defer c.unlock()
 	if atEnd {
-		if off = h.n.size; off > MaxFile-int64(len(p)) {
+		if off = h.o.n.size; off > MaxFile-int64(len(p)) {
 			return 0, fs.ErrInvalid
 		}
 	}
-	if err := c.addHoleLocked(h.n, off-h.n.size); err != nil {
+	if err := c.addHoleLocked(h.o.n, off-h.o.n.size); err != nil {
 		return 0, err
 	}
 	h.wrote.Store(true)
-	c.touchLocked(h.n)
+	c.touchLocked(h.o.n)
 	o.spans.write(off, segs)
 	o.edits.add(off, off+int64(len(p)))
-	c.sizeLocked(h.n)
+	c.sizeLocked(h.o.n)
 	for _, s := range segs {
 		if from, ok := o.fresh[s.Block]; !ok || s.Off < from {
 			o.fresh[s.Block] = s.Off
@@ -543,7 +542,7 @@ func (h *Handle) overwrite(ctx context.Context, p []byte, off int64) (bool, erro
 	done, err := c.packer.Overwrite(ctx, sp.Segment, uint32(off-sp.start), p)
 	if done {
 		h.wrote.Store(true)
-		c.touchLocked(h.n)
+		c.touchLocked(h.o.n)
 		o.edits.add(off, off+int64(len(p)))
 	}
 	return done, err
@@ -561,7 +560,7 @@ func (h *Handle) Truncate(size int64) error {
 			return err
 		}
 		defer c.unlock()
-		if size == h.n.size {
+		if size == h.o.n.size {
 			return nil
 		}
 		return h.truncateLocked(c, size)
@@ -569,13 +568,13 @@ func (h *Handle) Truncate(size int64) error {
 }
 
 func (h *Handle) truncateLocked(c *Collection, size int64) error {
-	if err := c.addHoleLocked(h.n, size-h.n.size); err != nil {
+	if err := c.addHoleLocked(h.o.n, size-h.o.n.size); err != nil {
 		return err
 	}
 	h.wrote.Store(true)
-	c.touchLocked(h.n)
+	c.touchLocked(h.o.n)
 	h.o.truncate(size)
-	c.sizeLocked(h.n)
+	c.sizeLocked(h.o.n)
 	return nil
 }
 
@@ -589,17 +588,17 @@ func (h *Handle) SetAttr(change func(NodeInfo) (Attr, error)) (NodeInfo, error) 
 		return NodeInfo{}, pathError("setattr", h.path, err)
 	}
 	defer c.end()
-	a, err := change(h.n.info())
+	a, err := change(h.o.n.info())
 	if err != nil {
 		return NodeInfo{}, err
 	}
 	if h.o.state == stateLinked {
-		c.setAttrLocked(h.n.path(), h.n, a)
+		c.setAttrLocked(h.o.n.path(), h.o.n, a)
 	} else {
-		h.n.attr = a.changedAt(c.now())
+		h.o.n.attr = a.changedAt(c.now())
 	}
 	h.wrote.Store(true)
-	return h.n.info(), nil
+	return h.o.n.info(), nil
 }
 
 // Sync commits the collection: see Collection.Commit. It fails as long as what
@@ -630,7 +629,7 @@ func (h *Handle) release() {
 	h.w.mu.Lock()
 	c := h.o.lockHome()
 	if h.w.handles--; h.w.handles == 0 {
-		c.closeLocked(h.n)
+		c.closeLocked(h.o.n)
 	}
 	h.o.dropLocked(1)
 	c.mu.Unlock()

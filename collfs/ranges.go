@@ -24,7 +24,7 @@ func holesOf(n int64) (segs []keepio.Segment) {
 // of the file is left alone.
 func (h *Handle) Punch(off, n int64) error {
 	return h.putSegments("punch", off, n, func(c *Collection) ([]keepio.Segment, error) {
-		n = min(n, h.n.size-off)
+		n = min(n, h.o.n.size-off)
 		if n <= 0 {
 			return nil, nil
 		}
@@ -49,14 +49,14 @@ func (h *Handle) putSegments(what string, off, n int64, get func(c *Collection) 
 		if err != nil || len(segs) == 0 {
 			return err
 		}
-		if err := c.addHoleLocked(h.n, off-h.n.size); err != nil {
+		if err := c.addHoleLocked(h.o.n, off-h.o.n.size); err != nil {
 			return err
 		}
 		h.wrote.Store(true)
-		c.touchLocked(h.n)
+		c.touchLocked(h.o.n)
 		o.spans.write(off, segs)
 		o.edits.add(off, off+sizeOf(segs))
-		c.sizeLocked(h.n)
+		c.sizeLocked(h.o.n)
 		return nil
 	}))
 }
@@ -76,11 +76,11 @@ func (h *Handle) Clone(off int64, src *Handle, from, n int64) (done int64, err e
 		if src.o.home.Load() != c {
 			return nil, ErrOtherCollection
 		}
-		if src.n == h.n && off < from+n && from < off+n {
+		if src.o.n == h.o.n && off < from+n && from < off+n {
 			return nil, fmt.Errorf("the ranges overlap: %w", fs.ErrInvalid)
 		}
-		c.showLocked(src.n)
-		parts := makeSpans(src.n.segs).read(from, n)
+		c.showLocked(src.o.n)
+		parts := makeSpans(src.o.n.segs).read(from, n)
 		segs := make([]keepio.Segment, len(parts))
 		for i, sp := range parts {
 			segs[i] = sp.Segment
@@ -109,7 +109,7 @@ func (h *Handle) Extend(size int64) error {
 			return err
 		}
 		defer c.unlock()
-		if size <= h.n.size {
+		if size <= h.o.n.size {
 			return nil
 		}
 		return h.truncateLocked(c, size)
@@ -129,7 +129,7 @@ func (h *Handle) seek(off int64, hole bool) (int64, error) {
 	defer c.mu.RUnlock()
 	s := h.w.spans
 	if s == nil {
-		s = h.w.spansOf(h.n.segs)
+		s = h.w.spansOf(h.o.n.segs)
 	}
 	if off < 0 || off >= s.size {
 		return 0, pathError("seek", h.path, fs.ErrInvalid)

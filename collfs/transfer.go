@@ -100,13 +100,11 @@ func handOverLocked(src *Collection, top, n *node, dst *Collection, at *node) {
 	case o == nil || at.open != nil || !n.isDir() && !n.onlyBelow(top):
 		return
 	case n.hasHandles():
-		src.tree.replace(n, n.clone())
 		delete(src.opened, n)
-		dst.opened[n] = struct{}{}
-		dst.attachLocked(n, at)
-	default:
-		n.swing(at)
+		dst.opened[at] = struct{}{}
 	}
+	// What looked at src before goes on looking at n, which nobody changes any more.
+	n.open, at.open, o.n = nil, o, at
 	o.home.Store(dst)
 	dst.pins.Add(int64(o.uses))
 	src.pins.Add(-int64(o.uses))
