@@ -75,6 +75,9 @@ func TestPosixtest(t *testing.T) {
 }
 
 func TestPosixSuite(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: a thousand cases one after the other find no races that random operations do not")
+	}
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			m := newMount(t, way)
@@ -90,7 +93,10 @@ func TestPosixSuite(t *testing.T) {
 // TestRandomOperations tries 300,000 operations, and ten million if KEEPDAV_LONG is set.
 func TestRandomOperations(t *testing.T) {
 	ops := 50_000
-	if os.Getenv("KEEPDAV_LONG") != "" {
+	switch {
+	case testing.Short():
+		ops = 3_000
+	case os.Getenv("KEEPDAV_LONG") != "":
 		ops = 1_700_000
 	}
 	for name, way := range ways {
@@ -110,6 +116,9 @@ func TestRandomOperations(t *testing.T) {
 }
 
 func TestPrograms(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: programs take half a minute, and find no other races than the suites")
+	}
 	m := newMount(t)
 	for _, x := range apps.Run(t, m.dir, apps.Options{}) {
 		t.Logf("%+v", x)
