@@ -18,13 +18,17 @@ func TestStressOfAMount(t *testing.T) {
 	p := newPlace(t)
 	f := p.start(t, "--read-write", "--home", p.dir)
 	sh(t, "mkdir "+p.dir+"/c && echo one > "+p.dir+"/c/f && rm -r "+p.dir+"/c") // what stays open for good is open then
-	before := openFiles(t, f.Process.Pid)
+	before, atWork := openFiles(t, f.Process.Pid), goroutines(t, p.dir)
 	if out, err := keepMount(t.Context(), "stress", preset, "--collections", p.dir).CombinedOutput(); err != nil {
 		t.Fatalf("stress %s: %v\n%s", preset, err, out)
 	}
-	t.Logf("%s: %d descriptors before, %d after, %s", preset, before, openFiles(t, f.Process.Pid), peakMemory(t, f.Process.Pid))
+	t.Logf("%s: %d descriptors before, %d after; %d goroutines before, %d after; %s",
+		preset, before, openFiles(t, f.Process.Pid), atWork, goroutines(t, p.dir), peakMemory(t, f.Process.Pid))
 	if after := openFiles(t, f.Process.Pid); after > before+8 {
 		t.Errorf("%d descriptors after the stress, %d before", after, before)
+	}
+	if after := goroutines(t, p.dir); after > atWork+16 { // readers of requests come with the load and stay
+		t.Errorf("%d goroutines after the stress, %d before", after, atWork)
 	}
 	if left := sh(t, "ls -A "+p.dir); left != "" {
 		t.Errorf("the stress leaves %s", left)
@@ -35,6 +39,16 @@ func TestStressOfAMount(t *testing.T) {
 		t.Errorf("the mount says: %s", f.said)
 	}
 	p.free(t)
+}
+
+// goroutines counts those of the program that serves a mount.
+func goroutines(t *testing.T, dir string) int {
+	t.Helper()
+	l, err := lookAt(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l.stats.Goroutines
 }
 
 // openFiles counts the descriptors of a process, without those of block files and of

@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -111,6 +112,7 @@ type Stats struct {
 	Dirty       int                `json:"dirty"`       // collections with changes that are not committed
 	OldestDirty float64            `json:"oldest_dirty_seconds"`
 	Failing     []string           `json:"failing,omitempty"` // collections whose last commit failed, and why
+	Goroutines  int                `json:"goroutines"`        // of the whole process: more and more of them are a leak
 }
 
 // OpStats is about one kind of request.
@@ -125,6 +127,7 @@ func (m *Mounted) Stats() Stats {
 	s := Stats{
 		Ops: make(map[string]OpStats), Inodes: m.table.size(), Notices: m.stats.notices.Load(), Pruned: m.stats.pruned.Load(),
 		Errors: m.stats.errors.Load(), Conflicts: m.files.Conflicts(), TreeBytes: m.files.CachedBytes(),
+		Goroutines: runtime.NumGoroutine(),
 	}
 	for o := range m.stats.ops {
 		c := &m.stats.ops[o]
