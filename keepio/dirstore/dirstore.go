@@ -186,7 +186,7 @@ func (s *Store) writeTemp(r io.Reader) (path string, err error) {
 	}
 	_, err = io.Copy(f, r)
 	if err == nil && !s.cfg.NoSync {
-		err = f.Sync()
+		err = unix.Fdatasync(int(f.Fd()))
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		_ = os.Remove(f.Name())
@@ -222,47 +222,56 @@ func (s *Store) adoptCopy(path string, hash [16]byte, size uint32, sums []uint32
 		return err
 	}
 	defer os.Remove(temp)
-	defer s.lock(hash)()
 	return s.name(temp, hash, size, sums, os.Rename)
 }
 
 // link gives the synced file at path the block's name too.
 func (s *Store) link(path string, hash [16]byte, size uint32, sums []uint32) error {
-	defer s.lock(hash)()
 	return s.name(path, hash, size, sums, os.Link)
 }
 
 // name makes the synced file at path the block with that hash, by link or
-// rename, unless there is one with the same bytes. The name's lock is held.
+// rename, unless there is one with the same bytes, and makes the name durable.
+// That is done without the name's lock: who finds the name meanwhile syncs it too.
 func (s *Store) name(path string, hash [16]byte, size uint32, sums []uint32, give func(from, to string) error) error {
-	target := s.path(hash)
-	if err := s.makeDir(filepath.Dir(target)); err != nil {
+	same, err := s.nameAlone(path, hash, size, sums, give)
+	if err != nil {
 		return err
 	}
-	same, err := sameBytes(path, target)
+	return s.syncName(s.path(hash), same)
+}
+
+// nameAlone is name without the sync; same says that the block was there.
+func (s *Store) nameAlone(path string, hash [16]byte, size uint32, sums []uint32, give func(from, to string) error) (same bool, err error) {
+	defer s.lock(hash)()
+	target := s.path(hash)
+	if err := s.makeDir(filepath.Dir(target)); err != nil {
+		return false, err
+	}
+	same, err = sameBytes(path, target)
 	switch {
 	case same:
 	case err == nil: // something else has the name
 		if err := s.mayReplace(target, hash); err != nil {
-			return err
+			return false, err
 		}
 		if err := s.replace(path, target, give); err != nil {
-			return err
+			return false, err
 		}
 		s.cache.drop(hash)
 	case errors.Is(err, fs.ErrNotExist):
 		if err := give(path, target); err != nil {
-			return err
+			return false, err
 		}
 	default:
-		return err
+		return false, err
 	}
 	now := time.Now() // the file may have been written long before
 	if err := os.Chtimes(target, now, now); err != nil {
-		return err
+		return false, err
 	}
 	s.writeSums(hash, size, sums)
-	return s.syncName(target, same)
+	return same, nil
 }
 
 // errCollision says that other bytes with the same MD5 have the name already.
