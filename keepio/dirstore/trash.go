@@ -26,12 +26,17 @@ type Info struct {
 // Files that are no blocks are passed over; so is a block that comes or goes
 // meanwhile, or not.
 func (s *Store) Walk(ctx context.Context, fn func(Info) error) error {
+	return s.WalkPrefix(ctx, "", fn)
+}
+
+// WalkPrefix is Walk of the blocks whose hash, in hex, begins with prefix.
+func (s *Store) WalkPrefix(ctx context.Context, prefix string, fn func(Info) error) error {
 	dirs, err := os.ReadDir(s.cfg.Dir)
 	if err != nil {
 		return fmt.Errorf("walk blocks: %w", err)
 	}
 	for _, d := range dirs {
-		if len(d.Name()) != 3 || !d.IsDir() {
+		if len(d.Name()) != 3 || !d.IsDir() || !strings.HasPrefix(d.Name(), prefix[:min(3, len(prefix))]) {
 			continue
 		}
 		files, err := os.ReadDir(filepath.Join(s.cfg.Dir, d.Name()))
@@ -40,7 +45,7 @@ func (s *Store) Walk(ctx context.Context, fn func(Info) error) error {
 		}
 		for _, f := range files {
 			hash, ok := parseHash(f.Name())
-			if !ok || f.Name()[:3] != d.Name() {
+			if !ok || f.Name()[:3] != d.Name() || !strings.HasPrefix(f.Name(), prefix) {
 				continue
 			}
 			if err := ctx.Err(); err != nil {
