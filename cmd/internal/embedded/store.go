@@ -234,6 +234,23 @@ func (s *Store) SiteOf(ctx context.Context, name string) (*davfs.FS, error) {
 	return s.Site.User(u), nil
 }
 
+// MountSite is SiteOf for a mount: its error says what can be done.
+func (s *Store) MountSite(ctx context.Context, name string) (*davfs.FS, error) {
+	u, err := s.UserByName(ctx, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("there is no user %q in %s: \"keep-dav user list\" shows who there is, \"keep-dav user add\" adds one", name, s.Dir)
+	case err != nil:
+		return nil, err
+	case !u.Active:
+		return nil, fmt.Errorf("user %q is disabled: \"keep-dav user enable %s\" changes that", name, name)
+	}
+	return s.Site.User(u), nil
+}
+
+// Waiting is how many bytes are written and not stored as blocks yet.
+func (s *Store) Waiting() int64 { return s.Spool.Stats().Waiting }
+
 // UserByName returns the user called name; the error names who does not exist.
 func (s *Store) UserByName(ctx context.Context, name string) (collfs.User, error) {
 	u, err := s.SQL.UserByName(ctx, name)

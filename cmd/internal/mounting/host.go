@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"keepdav/cmd/internal/control"
-	"keepdav/cmd/internal/embedded"
 	"keepdav/cmd/internal/fusemount"
 	"keepdav/davfs"
 	"keepdav/davfs/fusefs"
@@ -40,9 +39,20 @@ func ServeFUSE(dir string, site *davfs.FS, o fusefs.Options) (Mounted, error) {
 	return m, nil
 }
 
+// A Store is what mounts are of. *embedded.Store is one. All methods may be called
+// concurrently.
+type Store interface {
+	// MountSite returns the site as the user called name sees it. The error tells
+	// people what they can do.
+	MountSite(ctx context.Context, name string) (*davfs.FS, error)
+
+	// Waiting is how many bytes are written and not stored as blocks yet.
+	Waiting() int64
+}
+
 // A Host serves mounts of an open store. Its methods may be called concurrently.
 type Host struct {
-	store  *embedded.Store
+	store  Store
 	serve  Serve
 	shared bool // other clients write into the store, too
 	log    zerolog.Logger
@@ -56,7 +66,7 @@ type Host struct {
 }
 
 // NewHost returns a host. shared says that others than its mounts write into the store.
-func NewHost(s *embedded.Store, serve Serve, shared bool, log zerolog.Logger) *Host {
+func NewHost(s Store, serve Serve, shared bool, log zerolog.Logger) *Host {
 	h := &Host{store: s, serve: serve, shared: shared, log: log, empty: make(chan struct{})}
 	close(h.empty)
 	return h
@@ -172,16 +182,10 @@ func (h *Host) prepare(ctx context.Context, r *Request) (*davfs.FS, error) {
 	if err := r.Check(); err != nil {
 		return nil, err
 	}
-	u, err := h.store.UserByName(ctx, r.User)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("there is no user %q in %s: \"keep-dav user list\" shows who there is, \"keep-dav user add\" adds one", r.User, h.store.Dir)
-	case err != nil:
+	site, err := h.store.MountSite(ctx, r.User)
+	if err != nil {
 		return nil, err
-	case !u.Active:
-		return nil, fmt.Errorf("user %q is disabled: \"keep-dav user enable %s\" changes that", r.User, r.User)
 	}
-	site := h.store.Site.User(u)
 	if root := r.Layout.Root; root != "" {
 		if err := checkRoot(ctx, site, r.User, root); err != nil {
 			return nil, err
@@ -227,7 +231,7 @@ func (h *Host) start(dir, device string, site *davfs.FS, dev *os.File, r *Reques
 	o.Device = fd // fusefs closes it
 	o.Log = h.log.With().Str("mount", dir).Logger()
 	o.Crunchstat = crunchstat
-	o.Waiting = func() int64 { return h.store.Spool.Stats().Waiting }
+	o.Waiting = h.store.Waiting
 	m, err := h.serve(dir, site, o)
 	if err != nil {
 		return nil, err

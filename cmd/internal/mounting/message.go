@@ -52,6 +52,7 @@ type Request struct {
 	Source         string // shown in the first column of df
 	SourceBytes    []byte `json:",omitempty"`
 	Subtype        string
+	StorageClasses []string      // that private collections ask for
 	Crunchstat     time.Duration // 0: never
 	Debug          bool
 }
@@ -62,7 +63,7 @@ func (r *Request) options() fusefs.Options {
 		ReadOnly: r.ReadOnly, AllowOther: r.AllowOther, Posix: r.Posix, CommitOnClose: r.CommitOnClose,
 		WriteCache: r.WriteCache == WriteCacheOn, ReadAhead: r.ReadAhead, DirectoryCache: r.DirectoryCache,
 		UID: r.UID, GID: r.GID, FSName: r.Source, Subtype: r.Subtype,
-		Layout: r.Layout, Debug: r.Debug, CrunchstatInterval: r.Crunchstat,
+		Layout: r.Layout, StorageClasses: r.StorageClasses, Debug: r.Debug, CrunchstatInterval: r.Crunchstat,
 	}
 }
 
