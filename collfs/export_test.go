@@ -34,3 +34,12 @@ func (h *Handle) Writing() bool {
 
 // Change is what writes to h's file call when they have been let in.
 func (h *Handle) Change(do func() error) error { return h.change(do) }
+
+// LeftoverData is what a Leftover of c would have.
+func LeftoverData(c *Collection) []byte {
+	l, _ := c.leftover()
+	return l.Data
+}
+
+// DecodeLeftover reads the data of a Leftover.
+func DecodeLeftover(data []byte, blocks Blocks) { _, _ = decodeChanges(data, blocks) }

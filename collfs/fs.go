@@ -341,7 +341,11 @@ func (f *FS) dropLocked(c *Collection) {
 // Close commits all that isn't committed, waits for what is under way, and
 // unloads everything. Its error says what could not be committed. If ctx ends,
 // commits under way are given up.
-func (f *FS) Close(ctx context.Context) error {
+func (f *FS) Close(ctx context.Context) error { return f.CloseKeeping(ctx, nil) }
+
+// CloseKeeping is Close that hands what could not be committed to keep, if that is not
+// nil, one collection after the other. If keep fails, that is part of the error.
+func (f *FS) CloseKeeping(ctx context.Context, keep func(Leftover) error) error {
 	f.mu.Lock()
 	if f.closed {
 		f.mu.Unlock()
@@ -372,6 +376,13 @@ func (f *FS) Close(ctx context.Context) error {
 	}
 	f.stop()
 	f.wg.Wait()
+	if keep != nil {
+		for _, c := range cs {
+			if l, ok := c.leftover(); ok {
+				errs = append(errs, keep(l))
+			}
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, s := range f.loaded {

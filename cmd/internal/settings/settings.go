@@ -20,12 +20,12 @@ const (
 
 // Settings say how a cluster is reached.
 type Settings struct {
-	API               *url.URL   // scheme and host of the API server, nothing else
-	Token             string     // as it was given: "" when there is none
-	Insecure          bool       // certificates are not checked
-	KeepServices      []*url.URL // to use instead of those that the API server names; usually none
-	DisableWebsockets bool       // events are polled for
-	From              string     // where the host was named, for people
+	API               *url.URL // scheme and host of the API server, nothing else
+	Token             string   // as it was given: "" when there is none
+	Insecure          bool     // certificates are not checked
+	KeepServices      []string // URLs of services to use instead of those that the API server names; usually none
+	DisableWebsockets bool     // events are polled for
+	From              string   // where the host was named, for people
 }
 
 // ErrNoHost says that no cluster is named.
@@ -97,11 +97,10 @@ func (s *source) settings() (set Settings, err error) {
 	}
 	text, from = s.get(servicesVar)
 	for word := range strings.FieldsSeq(text) {
-		u, err := parseService(word)
-		if err != nil {
+		if err := checkService(word); err != nil {
 			return fail(servicesVar, from, err)
 		}
-		set.KeepServices = append(set.KeepServices, u)
+		set.KeepServices = append(set.KeepServices, word)
 	}
 	return set, nil
 }
@@ -131,11 +130,24 @@ func parseHost(text string) (*url.URL, error) {
 		}
 		text = "https://" + text
 	}
-	return parseService(text)
+	u, err := parseURL(text)
+	if err == nil && strings.Trim(u.Path, "/") != "" {
+		return nil, errors.New("only a host and a port are expected, nothing behind them")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}, nil
 }
 
-// parseService reads the URL of a server: http or https, a host, and nothing below it.
-func parseService(text string) (*url.URL, error) {
+// checkService says why text is no URL of a Keep service.
+func checkService(text string) error {
+	_, err := parseURL(text)
+	return err
+}
+
+// parseURL reads the URL of a server: http or https, a host, and perhaps a path.
+func parseURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil { // its text repeats all of the value, which may be a token in the wrong place
 		return nil, errors.New("this is no host name and no URL: write for example keep.example.com or http://127.0.0.1:8080")
@@ -150,10 +162,10 @@ func parseService(text string) (*url.URL, error) {
 		return nil, errors.New("there is no name of a host in it")
 	case port != "" && (perr != nil || n == 0), strings.HasSuffix(u.Host, ":"):
 		return nil, fmt.Errorf("%q is no number of a port", port)
-	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery || u.Opaque != "":
+	case u.RawQuery != "" || u.Fragment != "" || u.ForceQuery || u.Opaque != "":
 		return nil, errors.New("only a host and a port are expected, nothing behind them")
 	}
-	return &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}, nil
+	return u, nil
 }
 
 // maxToken is the longest token that is taken.

@@ -78,7 +78,7 @@ func TestTheEnvironmentWinsOverTheFile(t *testing.T) {
 		t.Errorf("from a file: %+v, %v", s, err)
 	}
 	s, err = Load(envOf(map[string]string{"HOME": home, "ARVADOS_API_HOST": "env.example.com", "ARVADOS_API_HOST_INSECURE": "0", "ARVADOS_KEEP_SERVICES": "http://a:25107  https://b/"}))
-	if err != nil || s.API.Host != "env.example.com" || s.Token != "filetoken" || s.Insecure || len(s.KeepServices) != 2 || s.KeepServices[1].String() != "https://b" {
+	if err != nil || s.API.Host != "env.example.com" || s.Token != "filetoken" || s.Insecure || len(s.KeepServices) != 2 || s.KeepServices[1] != "https://b/" {
 		t.Errorf("environment over a file: %+v, %v", s, err)
 	}
 }
