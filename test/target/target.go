@@ -102,36 +102,52 @@ func Root() string {
 	return filepath.Dir(strings.TrimSpace(string(out)))
 }
 
-var build = sync.OnceValues(func() (string, error) {
-	if b := os.Getenv("KEEPDAV_TEST_BINARY"); b != "" {
-		return b, nil
-	}
+var (
+	buildDAV   = sync.OnceValues(func() (string, error) { return build("keep-dav") })
+	buildMount = sync.OnceValues(func() (string, error) { return build("keep-mount") })
+)
+
+// build makes one of the commands.
+func build(command string) (string, error) {
 	root := Root()
-	if _, err := os.Stat(filepath.Join(root, "cmd/keep-dav")); err != nil {
+	if _, err := os.Stat(filepath.Join(root, "cmd", command)); err != nil {
 		return "", err
 	}
-	bin := filepath.Join(binDir, "keep-dav")
+	bin := filepath.Join(binDir, command)
 	args := []string{"build", "-o", bin}
 	env := append(os.Environ(), "CGO_ENABLED=0")
 	if os.Getenv("KEEPDAV_TEST_RACE") != "" {
 		args = append(args, "-race")
 		env = append(os.Environ(), "CGO_ENABLED=1")
 	}
-	cmd := exec.Command("go", append(args, "./cmd/keep-dav")...)
+	cmd := exec.Command("go", append(args, "./cmd/"+command)...)
 	cmd.Dir, cmd.Env = root, env
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("keep-dav is not built: %w\n%s", err, out)
+		return "", fmt.Errorf("%s is not built: %w\n%s", command, err, out)
 	}
 	return bin, nil
-})
+}
 
 // Binary is the built keep-dav. A checkout without cmd/keep-dav skips the test.
 func Binary(t testing.TB) string {
 	t.Helper()
-	bin, err := build()
+	if b := os.Getenv("KEEPDAV_TEST_BINARY"); b != "" {
+		return b
+	}
+	bin, err := buildDAV()
 	if errors.Is(err, os.ErrNotExist) {
 		t.Skip("this checkout has no cmd/keep-dav")
 	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// MountBinary is the built keep-mount.
+func MountBinary(t testing.TB) string {
+	t.Helper()
+	bin, err := buildMount()
 	if err != nil {
 		t.Fatal(err)
 	}
