@@ -59,6 +59,7 @@ type Change struct {
 	Extents    []keepio.Extent // what the change newly relies on in block files
 	Files      int64           // of the tree after the change
 	Bytes      int64
+	Keep       bool // what it changes is kept as a version, however long it was left alone; nothing is before the first change
 }
 
 // A RecordOp creates or changes the record of a collection or a project.

@@ -107,8 +107,8 @@ func (c *Collection) runRounds() {
 // A batch is what one commit hands to the catalog.
 type batch struct {
 	durable  bool
-	barrier  bool // commits before it have to become durable
-	changes  []change
+	barrier  bool     // commits before it have to become durable
+	changes  []change // of the tree already; none if they will be when they are a fact
 	extents  []keepio.Extent
 	unsynced map[*keepio.Block]struct{}
 	change   Change
@@ -229,7 +229,7 @@ func (c *Collection) hand(ctx context.Context, b *batch) ([]Record, error) {
 		}
 	}
 	tx := Tx{Durable: b.durable}
-	if len(b.changes) > 0 {
+	if len(b.change.Ops) > 0 {
 		tx.Changes = []Change{b.change}
 	}
 	records, err := c.fs.cfg.Catalog.Commit(ctx, tx)

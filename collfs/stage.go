@@ -121,6 +121,9 @@ func (s *Stage) finish() (Content, error) {
 	return c, nil
 }
 
+// Content returns what was written so far, for the operations of ApplyWith.
+func (s *Stage) Content() (Content, error) { return s.finish() }
+
 // ID returns the id of what was written so far.
 func (s *Stage) ID() ContentID {
 	c, _ := s.finish()

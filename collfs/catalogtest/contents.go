@@ -155,6 +155,26 @@ var contentCases = []Case{
 		return all(e.holds(ctx, id, 1, map[string]byte{"f": 1}), e.holds(ctx, id, 2, map[string]byte{"f": 2}), e.holds(ctx, id, 3, map[string]byte{"f": 3}),
 			e.holds(ctx, id, 0, map[string]byte{"f": 3}), want("Load of a version that never was", none, errNotExist))
 	}},
+	{Name: "KeepMakesAVersionAtOnce", Check: func(ctx context.Context, e *Env) error {
+		id, err := e.create(ctx, "c")
+		if err != nil {
+			return err
+		}
+		var recs []collfs.Record
+		for i, keep := range []bool{true, false, true} {
+			made, err := e.Catalog.Commit(ctx, collfs.Tx{Changes: []collfs.Change{
+				{Collection: id, Base: int64(i), Ops: []collfs.Op{put("f", byte(i+1))}, Files: 1, Bytes: int64(i) + 1, Keep: keep},
+			}})
+			if err != nil {
+				return err
+			}
+			recs = append(recs, made...)
+		}
+		if recs[0].Version != 1 || recs[1].Version != 1 || recs[2].Version != 2 {
+			return fmt.Errorf("versions are %d, %d, %d; want 1, 1, 2", recs[0].Version, recs[1].Version, recs[2].Version)
+		}
+		return all(e.holds(ctx, id, 1, map[string]byte{"f": 2}), e.holds(ctx, id, 2, map[string]byte{"f": 3}))
+	}},
 	{Name: "CanceledContextIsReported", Check: func(ctx context.Context, e *Env) error {
 		id, err := e.create(ctx, "c")
 		if err != nil {

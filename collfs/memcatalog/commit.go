@@ -105,7 +105,7 @@ func (c *Catalog) apply(tx collfs.Tx) ([]collfs.Record, error) {
 		if ch.Base != k.Revision {
 			return nil, fmt.Errorf("collection %s is at revision %d, not %d: %w", ch.Collection, k.Revision, ch.Base, collfs.ErrStale)
 		}
-		if k.Revision > 0 && now.Sub(k.ModifiedAt) >= VersionIdle {
+		if k.Revision > 0 && (ch.Keep || now.Sub(k.ModifiedAt) >= VersionIdle) {
 			k.versions = append(slices.Clip(k.versions), version{k.record(), len(k.changes)})
 			k.Version++
 		}

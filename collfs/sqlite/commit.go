@@ -50,18 +50,29 @@ func (s *Store) Commit(ctx context.Context, tx collfs.Tx) ([]collfs.Record, erro
 	if len(tx.Changes) == 0 {
 		return nil, s.barrier(ctx, tx.Durable)
 	}
-	payload, flags := encode(&tx)
-	e, err := decode(payload)
+	e, payload, flags, err := newEntry(&tx)
 	if err != nil {
 		return nil, err
 	}
-	e.detach()
 	records, err := s.accept(ctx, e, payload, flags, nil)
 	if err != nil {
 		return nil, err
 	}
 	s.wakeApplier(false)
 	return records, s.settle(e)
+}
+
+// newEntry returns the entry for tx with its payload; see encode.
+func newEntry(tx *collfs.Tx) (e *entry, payload []byte, flags []int, err error) {
+	payload, flags = encode(tx)
+	if e, err = decode(payload); err != nil {
+		return nil, nil, nil, err
+	}
+	e.detach()
+	for i := range tx.Changes {
+		e.changes[i].keep = tx.Changes[i].Keep
+	}
+	return e, payload, flags, nil
 }
 
 // barrier makes durable all that became facts before it.
@@ -188,7 +199,7 @@ func (s *Store) tryAccept(e *entry, refs []collfs.UUID, payload []byte, flags []
 		case h.rec.Revision != ch.base:
 			return nil, false, stale(ch.collection, h.rec.Revision, ch.base)
 		}
-		ch.mark = h.rec.Revision > 0 && !ch.repack && now.Sub(h.rec.ModifiedAt) >= versionIdle
+		ch.mark = h.rec.Revision > 0 && !ch.repack && (ch.keep || now.Sub(h.rec.ModifiedAt) >= versionIdle)
 		payload[flags[i]] &^= flagMark
 		if ch.mark {
 			payload[flags[i]] |= flagMark
@@ -311,12 +322,10 @@ func (s *Store) commitRecordsLocked(ctx context.Context, tx *collfs.Tx, check fu
 		return nil, err
 	}
 	tx.Records = trial.ops
-	payload, flags := encode(tx)
-	e, err := decode(payload)
+	e, payload, flags, err := newEntry(tx)
 	if err != nil {
 		return nil, err
 	}
-	e.detach()
 	if _, err := s.accept(ctx, e, payload, flags, trial); err != nil {
 		return nil, err
 	}

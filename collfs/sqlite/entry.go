@@ -28,6 +28,7 @@ type change struct {
 	collection   collfs.UUID
 	base         int64
 	mark         bool // the state before it is kept as a version
+	keep         bool // it is, whatever the time; not in the journal, which has mark
 	repack       bool // it leaves all contents as they are: no version, no modification
 	files, bytes int64
 	extents      []keepio.Extent
