@@ -39,6 +39,8 @@ func (t *Tree) apply(op Op) (n *node, err error) {
 		return t.patch(op)
 	case OpExchange:
 		return t.exchange(op.Src, op.Path, op.Time)
+	case OpCommit:
+		return nil, nil
 	case OpLink:
 		return t.hardlink(op.Src, op.Path, op.Time)
 	}

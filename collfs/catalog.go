@@ -44,6 +44,15 @@ type Saved struct {
 	Changes    [][]byte // then each of these is applied, made by AppendOps
 }
 
+// Deltas tells what has changed since a revision. A Catalog that keeps change sets,
+// at least those of late, implements it.
+type Deltas interface {
+	// Since returns the record of a collection, and the change sets that lead from a
+	// revision to that of the record, in order, made by AppendOps. kept is false if
+	// they are not all there any more, or never were: then only Load tells.
+	Since(ctx context.Context, id UUID, revision int64) (rec Record, changes [][]byte, kept bool, err error)
+}
+
 // A Tx is what one commit changes: any number of records and contents.
 type Tx struct {
 	Durable bool // the commit must survive a loss of power

@@ -5,15 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"keepdav/keepio"
 )
 
 // ApplyOptions say how ApplyWith goes about it.
 type ApplyOptions struct {
-	Base   int64    // the revision that the change is for; 0: whatever is there
-	Keep   bool     // what it replaces is kept as a version, if anything is
-	Stages []*Stage // whose contents operations refer to; they are used up if it succeeds
+	ID     ContentID // of the commit, if not zero; see ApplyWith
+	Base   int64     // the revision that the change is for; 0: whatever is there
+	Keep   bool      // what it replaces is kept as a version, if anything is
+	Stages []*Stage  // whose contents operations refer to; they are used up if it succeeds
 }
 
 // Apply is ApplyWith for a base and no other options.
@@ -31,6 +33,11 @@ func (c *Collection) Apply(ctx context.Context, base int64, build func(t *Tree) 
 // What is not committed is committed first. If the revision is another one than
 // Base then, or becomes another one before the operations are committed, the error
 // is ErrStale; without a Base it is tried again.
+//
+// With an ID and a Base, what was committed to that base under that ID, a second time
+// is not ErrStale, but the record with the revision that it made. So whoever got no
+// answer may ask again. Base+1 is that revision, always. It is forgotten when the
+// catalog has the change set no more: then it is ErrStale.
 //
 // build gets the tree as it is, which it must not change nor keep, and must not
 // block nor call the collection: nothing else happens meanwhile. It may be called
@@ -68,6 +75,11 @@ func (c *Collection) ApplyWith(ctx context.Context, o ApplyOptions, build func(t
 			return Record{}, errors.Join(err, rerr)
 		}
 	}
+	if errors.Is(err, ErrStale) && o.ID != (ContentID{}) {
+		if was, ok := c.committedAs(ctx, o.ID, o.Base); ok {
+			return was, nil
+		}
+	}
 	if err != nil {
 		return Record{}, err
 	}
@@ -75,6 +87,25 @@ func (c *Collection) ApplyWith(ctx context.Context, o ApplyOptions, build func(t
 		s.end()
 	}
 	return rec, nil
+}
+
+// committedAs looks for the commit id that was made to the revision base, and
+// returns the record with the revision that it made.
+func (c *Collection) committedAs(ctx context.Context, id ContentID, base int64) (Record, bool) {
+	d, ok := c.fs.cfg.Catalog.(Deltas)
+	if !ok || base == 0 {
+		return Record{}, false
+	}
+	rec, changes, kept, err := d.Since(ctx, c.key.id, base)
+	if err != nil || !kept || len(changes) == 0 {
+		return Record{}, false
+	}
+	ops, err := DecodeOps(changes[0], c.fs.cfg.Spool)
+	if err != nil || !slices.ContainsFunc(ops, func(op Op) bool { return op.Kind == OpCommit && op.Content.ID == id }) {
+		return Record{}, false
+	}
+	rec.Revision = base + 1
+	return rec, true
 }
 
 // tryApply is one attempt of ApplyWith; again says that nothing has happened, or
@@ -139,6 +170,9 @@ func (c *Collection) plan(o *ApplyOptions, build func(t *Tree) ([]Op, error)) (*
 	ops, err := build(c.tree)
 	if err != nil {
 		return nil, err
+	}
+	if len(ops) > 0 && o.ID != (ContentID{}) {
+		ops = append(slices.Clip(ops), Op{Kind: OpCommit, Content: Content{ID: o.ID}})
 	}
 	after, err := c.tree.tryAll(ops)
 	if err != nil {
@@ -208,6 +242,9 @@ func (c *Collection) applied(ops []Op, rec Record) {
 // followLocked makes a change of somebody else, which is a fact, in the tree as it
 // is. Nothing of what it touches may be dirty.
 func (c *Collection) followLocked(op *Op) error {
+	if op.Kind == OpCommit {
+		return nil
+	}
 	switch op.Kind {
 	case OpPut, OpPatch:
 		if n := c.tree.lookup(op.Path); n != nil && !n.isDir() && n.id != op.Content.ID {

@@ -325,3 +325,25 @@ func BenchmarkApplyToOneOfMany(b *testing.B) {
 		}
 	}
 }
+
+func TestApplyAgainUnderOneIDIsOneCommit(t *testing.T) {
+	ctx := context.Background()
+	e, _, c, rec := oneFile(t)
+	first := collfs.ApplyOptions{ID: collfs.ContentID{1}, Base: rec.Revision}
+	for i := range 3 {
+		got, err := c.ApplyWith(ctx, first, ops(mkdirOp("d")))
+		if err != nil || got.Revision != rec.Revision+1 {
+			t.Fatalf("Apply() under one id, time %d = %+v, %v; want revision %d", i+1, got, err, rec.Revision+1)
+		}
+		put(t, c, "f", "changed since")
+		commit(t, c)
+	}
+	c = e.open(e.fs(), c.UUID()) // as after a restart
+	if got, err := c.ApplyWith(ctx, first, ops(mkdirOp("d"))); err != nil || got.Revision != rec.Revision+1 {
+		t.Errorf("Apply() under one id after a restart = %+v, %v", got, err)
+	}
+	first.ID[1]++
+	if _, err := c.ApplyWith(ctx, first, ops(mkdirOp("e"))); !errors.Is(err, collfs.ErrStale) {
+		t.Errorf("Apply() under another id on the same base = %v; want ErrStale", err)
+	}
+}

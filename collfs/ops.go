@@ -17,7 +17,8 @@ const (
 	OpPatch           // In Path, whose content is Old, the bytes from Off on become those of Content.Segments; then its size becomes Content.Size, its id Content.ID, and its attributes Attr
 	OpLink            // Path, where nothing is, becomes another name of the file that Src is; Content.ID is what it has
 	OpExchange        // Path and Src, which are both there, change places; Old is the content that Path had, Content.ID what Src had
-	lastOp     = OpExchange
+	OpCommit          // changes nothing; Content.ID is the id of the commit that the change set is of, see ApplyOptions
+	lastOp     = OpCommit
 )
 
 // An Op is one operation of a change set. A change set is a list of

@@ -41,6 +41,9 @@ func (t *Tree) tryAll(ops []Op) (after Tree, err error) {
 
 // save keeps what op may change.
 func (r *rollback) save(op *Op) {
+	if op.Kind == OpCommit {
+		return
+	}
 	r.path(op.Path)
 	if op.Kind.hasSrc() {
 		r.path(op.Src)

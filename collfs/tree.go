@@ -391,7 +391,7 @@ func checkPath(path string) error {
 }
 
 func (o OpKind) String() string {
-	names := [...]string{"invalid", "put", "mkdir", "remove", "rename", "copy", "setattr", "repack", "patch", "link", "exchange"}
+	names := [...]string{"invalid", "put", "mkdir", "remove", "rename", "copy", "setattr", "repack", "patch", "link", "exchange", "commit"}
 	if int(o) < len(names) {
 		return names[o]
 	}

@@ -175,6 +175,51 @@ var contentCases = []Case{
 		}
 		return all(e.holds(ctx, id, 1, map[string]byte{"f": 2}), e.holds(ctx, id, 2, map[string]byte{"f": 3}))
 	}},
+	{Name: "ChangeSetsAreToldSinceEachRevision", Check: func(ctx context.Context, e *Env) error {
+		d, ok := e.Catalog.(collfs.Deltas)
+		if !ok {
+			return nil // not every catalog keeps them
+		}
+		id, err := e.create(ctx, "c")
+		if err != nil {
+			return err
+		}
+		const n = 5
+		for i := range n {
+			if i == n/2 {
+				if _, _, err := e.Catalog.Load(ctx, id, 0); err != nil { // what came before is perhaps stored elsewhere from now on
+					return err
+				}
+			}
+			if _, err := e.change(ctx, id, int64(i), 1, 1, put("f", byte(i+1))); err != nil {
+				return err
+			}
+		}
+		for _, again := range []string{"", " after a load"} {
+			for since := range n + 1 {
+				rec, changes, kept, err := d.Since(ctx, id, int64(since))
+				if err != nil || !kept || rec.Revision != n || len(changes) != n-since {
+					return fmt.Errorf("Since(%d)%s = revision %d, %d changes, %v, %v; want %d of revision %d", since, again, rec.Revision, len(changes), kept, err, n-since, n)
+				}
+				for i, data := range changes {
+					ops, err := collfs.DecodeOps(data, e.Blocks)
+					if err != nil || len(ops) != 1 || ops[0].Content.ID[0] != byte(since+i+1) {
+						return fmt.Errorf("Since(%d)%s: change %d is %+v, %v", since, again, i, ops, err)
+					}
+				}
+			}
+			for _, since := range []int64{-1, n + 1} {
+				if _, _, kept, err := d.Since(ctx, id, since); kept || err != nil {
+					return fmt.Errorf("Since(%d)%s = kept %v, %v", since, again, kept, err)
+				}
+			}
+			if _, _, err := e.Catalog.Load(ctx, id, 0); err != nil {
+				return err
+			}
+		}
+		_, _, _, err = d.Since(ctx, e.NewUUID("4zz18"), 0)
+		return want("Since of an unknown collection", err, errNotExist)
+	}},
 	{Name: "CanceledContextIsReported", Check: func(ctx context.Context, e *Env) error {
 		id, err := e.create(ctx, "c")
 		if err != nil {

@@ -188,6 +188,27 @@ func (c *Catalog) Load(ctx context.Context, id collfs.UUID, v int) (collfs.Recor
 	return k.versions[i].record, k.saved(k.versions[i].n), nil
 }
 
+// Since is collfs.Deltas.
+func (c *Catalog) Since(ctx context.Context, id collfs.UUID, revision int64) (collfs.Record, [][]byte, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return collfs.Record{}, nil, false, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k, err := c.collection(id)
+	if err != nil {
+		return collfs.Record{}, nil, false, err
+	}
+	if revision < 0 || revision > k.Revision {
+		return k.record(), nil, false, nil
+	}
+	var changes [][]byte
+	for _, ch := range k.changes[revision:] {
+		changes = append(changes, ch.ops)
+	}
+	return k.record(), changes, true, nil
+}
+
 // Roots is collfs.Roots.
 func (c *Catalog) Roots(ctx context.Context, visit func(id collfs.UUID, current bool, s keepio.Segment) error) error {
 	type root struct {

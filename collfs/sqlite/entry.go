@@ -121,7 +121,8 @@ func encode(tx *collfs.Tx) (payload []byte, flags []int) {
 }
 
 func isRepack(ops []collfs.Op) bool {
-	return len(ops) > 0 && !slices.ContainsFunc(ops, func(op collfs.Op) bool { return op.Kind != collfs.OpRepack })
+	others := func(op collfs.Op) bool { return op.Kind != collfs.OpRepack && op.Kind != collfs.OpCommit }
+	return len(ops) > 0 && !slices.ContainsFunc(ops, others)
 }
 
 func setTime(payload []byte, at int64) { binary.LittleEndian.PutUint64(payload[2:], uint64(at)) }

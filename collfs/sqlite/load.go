@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"keepdav/collfs"
 )
@@ -28,6 +29,60 @@ func (s *Store) Load(ctx context.Context, id collfs.UUID, version int) (collfs.R
 		return collfs.Record{}, collfs.Saved{}, err
 	}
 	return rec, saved, nil
+}
+
+// Since is collfs.Deltas. What a fold has put into a checkpoint is gone, unless a
+// version needs it.
+func (s *Store) Since(ctx context.Context, id collfs.UUID, revision int64) (rec collfs.Record, changes [][]byte, kept bool, err error) {
+	if rec, changes, kept = s.queuedSince(id, revision); kept {
+		return rec, changes, true, nil
+	}
+	if err := s.catchUp(ctx, id); err != nil {
+		return rec, nil, false, err
+	}
+	err = s.readers.snapshot(ctx, func(q snapshot) error {
+		var err error
+		if rec, err = readVersion(q, id, 0); err != nil || revision < 0 || revision > rec.Revision {
+			return err
+		}
+		var first, sets sql.NullInt64
+		err = q.row(`SELECT min(first), sum(last - first + 1) FROM change WHERE collection = ? AND last > ?`, id, revision).Scan(&first, &sets)
+		if err != nil {
+			return err
+		}
+		if revision < rec.Revision && (!first.Valid || first.Int64 > revision+1 || sets.Int64 != rec.Revision-first.Int64+1) {
+			return nil
+		}
+		kept = true
+		changes, err = readChangesAfter(q, id, revision)
+		return err
+	})
+	if err != nil {
+		return collfs.Record{}, nil, false, err
+	}
+	return rec, changes, kept, nil
+}
+
+// queuedSince is Since for what waits to be applied still: whoever follows what
+// others change must not make the database write each change by itself.
+func (s *Store) queuedSince(id collfs.UUID, revision int64) (rec collfs.Record, changes [][]byte, kept bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.heads[id]
+	if h == nil || h.deleted || h.rec.Revision < revision {
+		return rec, nil, false
+	}
+	need := h.rec.Revision - revision
+	for i := len(s.queue) - 1; i >= 0 && need > 0; i-- {
+		for k := range s.queue[i].changes {
+			if ch := &s.queue[i].changes[k]; ch.collection == id {
+				changes = append(changes, ch.ops)
+				need--
+			}
+		}
+	}
+	slices.Reverse(changes)
+	return h.rec, changes, need == 0
 }
 
 // catchUp waits until what is committed to a collection is applied.
@@ -95,6 +150,28 @@ func readCheckpoint(q snapshot, checkpoint, bytes int64) ([]byte, error) {
 		err = fmt.Errorf("checkpoint %d has %d bytes, not %d: %w", checkpoint, len(data), bytes, collfs.ErrBadEncoding)
 	}
 	return data, err
+}
+
+// readChangesAfter returns the change sets that were made after a revision. The first
+// row may begin before it.
+func readChangesAfter(q snapshot, id collfs.UUID, revision int64) (changes [][]byte, err error) {
+	err = q.query(func(row scanner) error {
+		var first int64
+		var data []byte
+		if err := row.Scan(&first, &data); err != nil {
+			return err
+		}
+		sets, err := frames(data)
+		if err != nil {
+			return err
+		}
+		if skip := revision + 1 - first; skip > 0 {
+			sets = sets[min(skip, int64(len(sets))):]
+		}
+		changes = append(changes, sets...)
+		return nil
+	}, `SELECT first, data FROM change WHERE collection = ? AND last > ? ORDER BY last`, id, revision)
+	return changes, err
 }
 
 // readChanges returns the change sets that lead from one revision to another.
