@@ -28,6 +28,8 @@ var ErrBadEncoding = errors.New("stored form is damaged")
 // if it has one, else as its id.
 type blockTable struct {
 	index map[*keepio.Block]uint64
+	names map[blockName]uint64 // of those that are stored: there may be several handles on one
+	n     uint64
 	last  *keepio.Block
 	lastN uint64
 	buf   []byte
@@ -50,25 +52,37 @@ func (t *blockTable) ref(b *keepio.Block) uint64 {
 	if !ok {
 		if t.index == nil {
 			t.index = make(map[*keepio.Block]uint64)
+			t.names = make(map[blockName]uint64)
 		}
-		n = uint64(len(t.index)) + 1
+		n = t.add(b)
 		t.index[b] = n
-		if hash, size, stored := b.Stored(); stored {
-			t.buf = append(t.buf, blockByHash)
-			t.buf = append(t.buf, hash[:]...)
-			t.buf = binary.AppendUvarint(t.buf, uint64(size))
-		} else {
-			t.buf = append(t.buf, blockByID)
-			t.buf = binary.AppendUvarint(t.buf, uint64(b.ID()))
-		}
 	}
 	t.last, t.lastN = b, n
 	return n
 }
 
+// add returns the number of a block that is not in index.
+func (t *blockTable) add(b *keepio.Block) uint64 {
+	name, stored := nameOf(b)
+	if n, ok := t.names[name]; ok && stored {
+		return n
+	}
+	t.n++
+	if stored {
+		t.names[name] = t.n
+		t.buf = append(t.buf, blockByHash)
+		t.buf = append(t.buf, name.hash[:]...)
+		t.buf = binary.AppendUvarint(t.buf, uint64(name.size))
+	} else {
+		t.buf = append(t.buf, blockByID)
+		t.buf = binary.AppendUvarint(t.buf, uint64(b.ID()))
+	}
+	return t.n
+}
+
 // appendTo appends the number of blocks and the blocks.
 func (t *blockTable) appendTo(buf []byte) []byte {
-	return append(binary.AppendUvarint(buf, uint64(len(t.index))), t.buf...)
+	return append(binary.AppendUvarint(buf, t.n), t.buf...)
 }
 
 // A decoder reads what the appenders wrote. The first failure sticks; all reads

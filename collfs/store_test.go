@@ -233,3 +233,56 @@ func BenchmarkStoreConcurrentCommits(b *testing.B) {
 		})
 	}
 }
+
+func TestCheckpointsAndChangesNameStoredBlocksOnly(t *testing.T) {
+	ctx := context.Background()
+	e := newEnv(t)
+	f := e.fs()
+	c := e.open(f, e.catalog.Create(e.home, "a"))
+	put(t, c, "f", "content")
+	commit(t, c)
+	put(t, c, "g", "more")
+	put(t, c, "h", "of all")
+	for _, what := range []string{"checkpoint", "changes"} {
+		named := make(map[[16]byte]uint32)
+		visit := func(hash [16]byte, size uint32) { named[hash] = size }
+		saved := collfs.Saved{}
+		rec, err := collfs.Record{}, error(nil)
+		if what == "checkpoint" {
+			rec, saved.Checkpoint, err = c.Checkpoint(ctx, visit)
+		} else {
+			put(t, c, "i", "")
+			kept := false
+			if rec, saved.Changes, kept, err = c.Since(ctx, 0, visit); !kept {
+				t.Fatalf("Since(0) = kept %v, %v", kept, err)
+			}
+		}
+		if err != nil || c.Dirty() {
+			t.Fatalf("%s: %v, dirty %v", what, err, c.Dirty())
+		}
+		if now, _ := e.catalog.Record(ctx, c.UUID()); rec.Revision != now.Revision {
+			t.Errorf("%s is of revision %d; want %d", what, rec.Revision, now.Revision)
+		}
+		tree, err := collfs.Load(saved, onlyStored{t})
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if got, want := tree.Bytes(), int64(17); got != want {
+			t.Errorf("%s has %d bytes; want %d", what, got, want)
+		}
+		tree.Blocks(func(s keepio.Segment) {
+			hash, size, _ := s.Block.Stored()
+			if named[hash] != size {
+				t.Errorf("%s has a block that was not told", what)
+			}
+		})
+	}
+}
+
+// onlyStored knows no block files.
+type onlyStored struct{ t *testing.T }
+
+func (o onlyStored) ByID(keepio.BlockID) (*keepio.Block, error) { return nil, keepio.ErrNotFound }
+func (o onlyStored) ByHash(hash [16]byte, size uint32) *keepio.Block {
+	return keepio.NewStoredBlock(hash, size)
+}
