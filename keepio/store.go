@@ -3,6 +3,7 @@ package keepio
 import (
 	"context"
 	"io"
+	"time"
 )
 
 // A Store holds immutable blocks of at most BlockSize bytes, named by the MD5
@@ -42,4 +43,26 @@ type LocalStore interface {
 	// fastest way w offers, and reports how many went out. Bytes are checked as
 	// in ReadBlock before they go out. The span must lie within the block.
 	WriteRange(ctx context.Context, w io.Writer, hash [16]byte, size uint32, off, n int64) (int64, error)
+}
+
+// An Info describes a stored block.
+type Info struct {
+	Hash     [16]byte
+	Size     int64
+	Modified time.Time // when it was last written, or written again
+}
+
+// An Incoming is a block that arrives piece by piece. One goroutine uses it, and
+// ends it with Close: without Commit nothing of it stays.
+type Incoming interface {
+	// Write adds the next bytes. More than BlockSize in all are ErrTooLarge.
+	io.WriteCloser
+
+	// Name returns the MD5 and the size of what has come so far.
+	Name() (hash [16]byte, size uint32)
+
+	// Commit makes what has come a block of the store. When it returns nil the
+	// block survives a loss of power. If the store has the block, it stays, as new
+	// as one just written.
+	Commit(ctx context.Context) error
 }

@@ -28,9 +28,9 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// An Incoming is a block that arrives piece by piece. It lies in a file without a
-// name of a block until Commit. One goroutine uses it.
-type Incoming struct {
+// An incoming is a block on its way in. It lies in a file without a name of a
+// block until Commit. It implements keepio.Incoming.
+type incoming struct {
 	s    *Store
 	f    *os.File
 	md5  hash.Hash
@@ -42,7 +42,7 @@ type Incoming struct {
 
 // Receive begins a block. The caller ends it with Close. A disk without room for
 // size more bytes (0 if that is not known) is keepio.ErrFull.
-func (s *Store) Receive(size int64) (*Incoming, error) {
+func (s *Store) Receive(size int64) (keepio.Incoming, error) {
 	free, total, err := s.Free()
 	if err == nil && free-size < min(keepFree, total/16) {
 		return nil, fmt.Errorf("receive a block: %w: what is left is kept for deletes", keepio.ErrFull)
@@ -51,11 +51,10 @@ func (s *Store) Receive(size int64) (*Incoming, error) {
 	if err != nil {
 		return nil, fmt.Errorf("receive a block: %w", full(err))
 	}
-	return &Incoming{s: s, f: f, md5: md5.New()}, nil
+	return &incoming{s: s, f: f, md5: md5.New()}, nil
 }
 
-// Write adds the next bytes. More than keepio.BlockSize in all are keepio.ErrTooLarge.
-func (in *Incoming) Write(p []byte) (int, error) {
+func (in *incoming) Write(p []byte) (int, error) {
 	if in.size+int64(len(p)) > keepio.BlockSize {
 		return 0, fmt.Errorf("receive a block: %w", keepio.ErrTooLarge)
 	}
@@ -81,15 +80,11 @@ func (in *Incoming) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// Name returns the MD5 and the size of what has come so far.
-func (in *Incoming) Name() (hash [16]byte, size uint32) {
+func (in *incoming) Name() (hash [16]byte, size uint32) {
 	return [16]byte(in.md5.Sum(nil)), uint32(in.size)
 }
 
-// Commit makes what has come a block of the store. When it returns nil the block
-// survives a loss of power. If the store has the block, it stays, as new as one
-// just written.
-func (in *Incoming) Commit(ctx context.Context) error {
+func (in *incoming) Commit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -109,8 +104,7 @@ func (in *Incoming) Commit(ctx context.Context) error {
 	return nil
 }
 
-// Close ends a block on its way: without Commit nothing of it stays.
-func (in *Incoming) Close() error {
+func (in *incoming) Close() error {
 	return errors.Join(in.f.Close(), os.Remove(in.f.Name()))
 }
 
@@ -126,7 +120,7 @@ func (s *Store) Stat(hash [16]byte) (Info, error) {
 	if err != nil {
 		return Info{}, fmt.Errorf("block %x: %w", hash, err)
 	}
-	return Info{hash, info.Size(), info.ModTime()}, nil
+	return Info{Hash: hash, Size: info.Size(), Modified: info.ModTime()}, nil
 }
 
 // Touch makes a stored block as new as one just written, so that it stays for

@@ -35,7 +35,7 @@ func temps(t *testing.T, s *Store) int {
 	return len(all)
 }
 
-func receive(t *testing.T, s *Store, data []byte, piece int) *Incoming {
+func receive(t *testing.T, s *Store, data []byte, piece int) keepio.Incoming {
 	t.Helper()
 	in, err := s.Receive(int64(len(data)))
 	if err != nil {
@@ -103,7 +103,7 @@ func TestMoreThanABlockDoesNotComeIn(t *testing.T) {
 	s := openTest(t)
 	in := receive(t, s, []byte("first"), 5)
 	defer in.Close()
-	in.size = keepio.BlockSize // as if so much had come
+	in.(*incoming).size = keepio.BlockSize // as if so much had come
 	if _, err := in.Write([]byte{0}); !errors.Is(err, keepio.ErrTooLarge) {
 		t.Errorf("Write = %v; want ErrTooLarge", err)
 	}

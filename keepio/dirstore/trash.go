@@ -16,11 +16,7 @@ import (
 )
 
 // An Info describes a stored block.
-type Info struct {
-	Hash     [16]byte
-	Size     int64
-	Modified time.Time // when it was last written, or written again
-}
+type Info = keepio.Info
 
 // Walk calls fn for each block, in the order of their hashes, until fn fails.
 // Files that are no blocks are passed over; so is a block that comes or goes
@@ -58,7 +54,7 @@ func (s *Store) WalkPrefix(ctx context.Context, prefix string, fn func(Info) err
 			if err != nil {
 				return fmt.Errorf("walk blocks: %w", err)
 			}
-			if err := fn(Info{hash, info.Size(), info.ModTime()}); err != nil {
+			if err := fn(Info{Hash: hash, Size: info.Size(), Modified: info.ModTime()}); err != nil {
 				return err
 			}
 		}
@@ -132,7 +128,7 @@ func (s *Store) Trash(ctx context.Context, hash [16]byte, doomed func(Info) bool
 	if err != nil {
 		return false, fmt.Errorf("trash block %x: %w", hash, err)
 	}
-	if !doomed(Info{hash, info.Size(), info.ModTime()}) {
+	if !doomed(Info{Hash: hash, Size: info.Size(), Modified: info.ModTime()}) {
 		return false, nil
 	}
 	target := filepath.Join(s.cfg.Trash, fmt.Sprintf("%x.%d", hash, time.Now().Unix()))
