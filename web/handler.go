@@ -36,6 +36,10 @@ type Config struct {
 	// Public are pages that everybody may see, by their exact path.
 	Public map[string]http.Handler
 
+	// Services are protocols of their own beside the site. They find out by
+	// themselves who asks, and what pages of other origins may do.
+	Services []Service
+
 	// Ready says why the server cannot do its work as it should, for /readyz. Nil: it always can.
 	Ready func() error
 
@@ -51,6 +55,14 @@ type Config struct {
 	Proxies []netip.Prefix
 	// AdminMetrics serves /metrics to administrators.
 	AdminMetrics bool
+}
+
+// A Service answers the requests that are for it.
+type Service interface {
+	http.Handler
+	// Serves reports whether r is for this service. What it says must not depend
+	// on anything but the request.
+	Serves(r *http.Request) bool
 }
 
 // A Handler is the root handler of a server. All methods may be called concurrently.
@@ -154,6 +166,12 @@ func (h *Handler) route(w *response, r *http.Request, client netip.Addr, secure 
 	if h.conf.RequireTLS && !secure && !client.IsLoopback() {
 		h.refusePlain(w, r)
 		return
+	}
+	for _, s := range h.conf.Services {
+		if s.Serves(r) {
+			s.ServeHTTP(w, r)
+			return
+		}
 	}
 	if err := h.origin.Check(r); err != nil {
 		w.fail(http.StatusForbidden, "cross-origin", "the request comes from a page of another origin")
@@ -412,13 +430,19 @@ func logPath(r *http.Request) string {
 	return withoutTokens(p)
 }
 
-var tokenForm = regexp.MustCompile(`(v2/[0-9a-z]{5}-gj3su-[0-9a-z]{15}/)[^/\s"]+`)
+var (
+	tokenForm     = regexp.MustCompile(`(v2/[0-9a-z]{5}-gj3su-[0-9a-z]{15}/)[^/\s"]+`)
+	signatureForm = regexp.MustCompile(`(\+A|\+R[0-9a-z]{5}-)[0-9a-f]{40}@[0-9a-f]{8}`)
+)
 
-// withoutTokens is text without the secrets of tokens: people put them in
-// places where nobody looks for them.
+// withoutTokens is text without the secrets of tokens, which people put in
+// places where nobody looks for them, and without permissions to read blocks.
 func withoutTokens(text string) string {
-	if !strings.Contains(text, "-gj3su-") {
-		return text
+	if strings.Contains(text, "-gj3su-") {
+		text = tokenForm.ReplaceAllString(text, "${1}…")
 	}
-	return tokenForm.ReplaceAllString(text, "${1}…")
+	if strings.Contains(text, "+A") || strings.Contains(text, "+R") {
+		text = signatureForm.ReplaceAllString(text, "${1}…")
+	}
+	return text
 }

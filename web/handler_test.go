@@ -664,6 +664,43 @@ func TestTokensInOddPlacesAreNotLogged(t *testing.T) {
 	}
 }
 
+func TestPermissionsToReadBlocksAreNotLogged(t *testing.T) {
+	s := newSite(t, nil)
+	mac := strings.Repeat("0123456789", 4)
+	for _, hint := range []string{"+A" + mac + "@6b151610", "+Rzzzzz-" + mac + "@6b151610"} {
+		s.do(t, "GET", "/acbd18db4cc2f85cedef654fccc4a4d8+3"+hint, "")
+	}
+	if log := s.logged(); strings.Contains(log, mac) || !strings.Contains(log, "+3+A…") || !strings.Contains(log, "+3+Rzzzzz-…") {
+		t.Errorf("the log has a signature:\n%s", log)
+	}
+}
+
+// echo is a service for what is below /echo.
+type echo struct{}
+
+func (echo) Serves(r *http.Request) bool { return r.URL.Path == "/echo" }
+
+func (echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.(interface{ SetUser(string) }).SetUser("somebody")
+	w.(interface{ Failed(error) }).Failed(errors.New("as it wants"))
+	io.Copy(w, r.Body)
+}
+
+func TestServicesAnswerWhatIsTheirs(t *testing.T) {
+	s := newSite(t, func(c *Config) { c.Services = []Service{echo{}} })
+	// Who asks is for the service to find out, also for pages of other origins.
+	got := s.do(t, "PUT", "/echo", "hello", "Authorization", "", "Sec-Fetch-Site", "cross-site")
+	if got.StatusCode != http.StatusOK || got.body != "hello" {
+		t.Errorf("PUT = %d, %q", got.StatusCode, got.body)
+	}
+	if got := s.do(t, "GET", "/echoes", ""); got.StatusCode != http.StatusNotFound {
+		t.Errorf("GET of what is of the site = %d; want 404", got.StatusCode)
+	}
+	if log := s.logged(); !strings.Contains(log, `"user":"somebody"`) || !strings.Contains(log, "as it wants") {
+		t.Errorf("the log has not what the service says:\n%s", log)
+	}
+}
+
 // deadlines is a connection that remembers the last read deadline.
 type deadlines struct {
 	http.ResponseWriter

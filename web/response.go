@@ -38,6 +38,13 @@ type response struct {
 // Unwrap is for http.ResponseController.
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// SetUser and Failed are for services that find out by themselves who asks: they
+// tell the log the user's name, and what went wrong.
+func (w *response) SetUser(name string) { w.user = name }
+
+// Failed is described with SetUser.
+func (w *response) Failed(err error) { w.err = err }
+
 func (w *response) touch() {
 	now := time.Now()
 	if now.Sub(w.touched) < touchEvery {
