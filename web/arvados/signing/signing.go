@@ -37,6 +37,13 @@ func WithKey(key string, ttl time.Duration) *Signer {
 	return &Signer{key: key, ttl: ttl, now: time.Now}
 }
 
+// At is s with another clock.
+func (s *Signer) At(now func() time.Time) *Signer {
+	c := *s
+	c.now = now
+	return &c
+}
+
 // TTL is how long signatures of this signer are good.
 func (s *Signer) TTL() time.Duration { return s.ttl }
 

@@ -24,9 +24,7 @@ func mustParse(s string) keepio.Locator {
 }
 
 func at(s *Signer, t time.Time) *Signer {
-	c := *s
-	c.now = func() time.Time { return t }
-	return &c
+	return s.At(func() time.Time { return t })
 }
 
 func TestAPermissionIsForOneTokenAndOneStoreAndEnds(t *testing.T) {
