@@ -14,7 +14,7 @@ import (
 
 // gcFlags are how long things are kept; serve has them too.
 type gcFlags struct {
-	Grace        time.Duration `default:"24h" env:"KEEPDAV_GRACE" group:"Garbage" help:"A block goes when two looks that far apart found it unreferenced."`
+	Grace        time.Duration `default:"336h" env:"KEEPDAV_GRACE" group:"Garbage" help:"A block goes when two looks that far apart found it unreferenced. Keep clients rely on 336h: for so long they may read what they were told of, and name what they have sent."`
 	KeepVersions time.Duration `default:"720h" env:"KEEPDAV_KEEP_VERSIONS" group:"Garbage" help:"How long old versions of collections are kept, 720h at most."`
 	KeepTrash    time.Duration `default:"336h" env:"KEEPDAV_KEEP_TRASH" group:"Garbage" help:"How long deleted collections are kept, 336h at most."`
 	KeepBlocks   time.Duration `default:"24h" env:"KEEPDAV_KEEP_BLOCKS" group:"Garbage" help:"How long blocks stay in STORE/trash before they are deleted."`

@@ -11,6 +11,7 @@ var operations = map[string]operation{
 	"token.create":     op(createToken),
 	"token.list":       op(listTokens),
 	"token.revoke":     op(revokeToken),
+	"token.system":     op(showSystemToken),
 	"project.create":   op(createProject),
 	"share.grant":      op(grantAccess),
 	"share.revoke":     op(revokeAccess),

@@ -50,6 +50,7 @@ type serveCmd struct {
 	MaxLocks       int           `default:"10000" env:"KEEPDAV_MAX_LOCKS" group:"Limits" help:"WebDAV locks that one user may hold."`
 	LockTimeout    time.Duration `default:"1h" env:"KEEPDAV_LOCK_TIMEOUT" group:"Limits" help:"Longest time a lock is given for; clients renew it."`
 	MaxEntries     int           `default:"10000" env:"KEEPDAV_MAX_ENTRIES" group:"Limits" help:"Entries in the answer to a PROPFIND of infinite depth."`
+	BlockUploads   int           `default:"64" env:"KEEPDAV_BLOCK_UPLOADS" group:"Limits" help:"Blocks that Keep clients may send at once; each takes up to 64 MiB of disk."`
 	StopGrace      time.Duration `default:"30s" env:"KEEPDAV_STOP_GRACE" group:"Limits" help:"How long requests under way may take to finish when the server is told to stop."`
 
 	mountFlags
@@ -212,7 +213,8 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 			"/connect":        connect.Page(keeper.CA, !c.Public || c.InsecureHTTP),
 			"/connect/ca.pem": authority(keeper.CA),
 		},
-		Metrics: metrics, Log: log, AccessLog: c.AccessLog,
+		Services: []web.Service{s.keepService(c.BlockUploads)},
+		Metrics:  metrics, Log: log, AccessLog: c.AccessLog,
 		Ready:      s.Ready,
 		RequireTLS: c.Public && !c.InsecureHTTP, Proxies: prefixes(c.TrustProxy), AdminMetrics: true,
 	})
@@ -381,8 +383,8 @@ func (c *serveCmd) Validate() error {
 		return errors.New("--tls-key is of no use without --tls-cert")
 	case c.TLSCert != "" && len(c.TLSName) > 0:
 		return errors.New("--tls-name is for the server's own certificate, --tls-cert brings another")
-	case c.MaxConnections <= 0 || c.MaxLocks <= 0 || c.MaxEntries <= 0 || c.LockTimeout <= 0:
-		return errors.New("--max-connections, --max-locks, --max-entries and --lock-timeout have to be more than 0")
+	case c.MaxConnections <= 0 || c.MaxLocks <= 0 || c.MaxEntries <= 0 || c.LockTimeout <= 0 || c.BlockUploads <= 0:
+		return errors.New("--max-connections, --max-locks, --max-entries, --block-uploads and --lock-timeout have to be more than 0")
 	case c.StopGrace < 0 || c.GCEvery < 0:
 		return errors.New("--stop-grace and --gc-every cannot be less than 0")
 	}

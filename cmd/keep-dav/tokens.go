@@ -16,6 +16,23 @@ type tokenCmd struct {
 	Create tokenCreateCmd `cmd:"" help:"Make a token for a user, and print it alone."`
 	List   tokenListCmd   `cmd:"" help:"List tokens, without their secrets."`
 	Revoke tokenRevokeCmd `cmd:"" help:"Make a token worthless."`
+	System tokenSystemCmd `cmd:"" help:"Print the token of the store itself."`
+}
+
+type tokenSystemCmd struct{}
+
+func (c *tokenSystemCmd) Help() string {
+	return `Services of a cluster present it to look after all blocks: GET /index, GET /mounts, TOUCH. It
+is good for as long as the store exists, and for nothing else. Whoever has it sees which blocks there are, and
+cannot read them.`
+}
+
+func (c *tokenSystemCmd) Run(ctx context.Context, root *cli) error {
+	t, err := call[tokenInfo](ctx, root, "token.system", none{})
+	if err != nil {
+		return err
+	}
+	return show(root, t, func(w io.Writer) { fmt.Fprintln(w, t.Token) })
 }
 
 // tokenInfo is a token as commands show it.

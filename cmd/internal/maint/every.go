@@ -3,6 +3,8 @@ package maint
 import (
 	"context"
 	"time"
+
+	"keepdav/web/arvados/signing"
 )
 
 // DefaultEvery is how often a program looks for garbage that was told nothing about it.
@@ -11,7 +13,7 @@ const DefaultEvery = 24 * time.Hour
 // DefaultCollect is how long such a program keeps things: versions and deleted
 // collections as long as the store itself does.
 func DefaultCollect() CollectOptions {
-	return CollectOptions{Grace: 24 * time.Hour, KeepVersions: 720 * time.Hour, KeepTrash: 336 * time.Hour, KeepBlocks: 24 * time.Hour, Repack: true}
+	return CollectOptions{Grace: signing.TTL, KeepVersions: 720 * time.Hour, KeepTrash: 336 * time.Hour, KeepBlocks: 24 * time.Hour, Repack: true}
 }
 
 // firstLook is how long after the start garbage is looked for, so that a program which is
