@@ -13,7 +13,7 @@
 // name; it comes before the lock of a shard of open files. Reads take no name's
 // lock.
 //
-// Start reading at dirstore.go, then blocks.go and read.go.
+// Start reading at dirstore.go, then read.go.
 package dirstore
 
 import (
@@ -33,6 +33,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"keepdav/keepio"
+	"keepdav/keepio/internal/openblock"
 )
 
 // Config says where blocks lie.
@@ -49,7 +50,8 @@ type Config struct {
 // process at a time may own a directory; that is for the caller to see to.
 type Store struct {
 	cfg   Config
-	cache cache
+	cache *openblock.Cache
+	sums  openblock.SumsDir
 	names [64]sync.Mutex // by the first byte of the hash: who changes what a name stands for
 
 	syncDir func(path string) error // syncPath; tests put faults before it
@@ -84,14 +86,17 @@ func Open(cfg Config) (*Store, error) {
 			return nil, fmt.Errorf("open block directory: %w", err)
 		}
 	}
-	s := &Store{cfg: cfg, syncDir: syncPath}
-	s.cache.init(cfg.OpenFiles)
-	return s, nil
+	return &Store{
+		cfg:     cfg,
+		cache:   openblock.NewCache(cfg.OpenFiles),
+		sums:    openblock.SumsDir{Dir: cfg.Sums, Mode: 0o750},
+		syncDir: syncPath,
+	}, nil
 }
 
 // Close closes files that were kept open.
 func (s *Store) Close() error {
-	s.cache.clear()
+	s.cache.Clear()
 	return nil
 }
 
@@ -258,7 +263,7 @@ func (s *Store) nameAlone(path string, hash [16]byte, size uint32, sums []uint32
 		if err := s.replace(path, target, give); err != nil {
 			return false, err
 		}
-		s.cache.drop(hash)
+		s.cache.Drop(hash)
 	case errors.Is(err, fs.ErrNotExist):
 		if err := give(path, target); err != nil {
 			return false, err
@@ -270,7 +275,7 @@ func (s *Store) nameAlone(path string, hash [16]byte, size uint32, sums []uint32
 	if err := os.Chtimes(target, now, now); err != nil {
 		return false, err
 	}
-	s.writeSums(hash, size, sums)
+	s.sums.Write(hash, size, sums)
 	return same, nil
 }
 
@@ -290,7 +295,7 @@ func (s *Store) mayReplace(target string, hash [16]byte) error {
 	if err != nil || info.Size() > keepio.BlockSize {
 		return err
 	}
-	if _, err := hashFile(f, hash, uint32(info.Size())); err == nil {
+	if _, err := openblock.HashFile(f, hash, uint32(info.Size())); err == nil {
 		return errCollision
 	}
 	return nil

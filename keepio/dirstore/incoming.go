@@ -151,8 +151,6 @@ func (s *Store) Sums(ctx context.Context, hash [16]byte, size uint32) ([]uint32,
 	if err != nil || b == nil {
 		return nil, err
 	}
-	defer s.cache.release(b)
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return b.sums, nil // replaced as a whole, never changed
+	defer s.cache.Release(b)
+	return b.Sums(), nil
 }

@@ -75,7 +75,7 @@ func TestWhatComesInPiecesIsABlockWithSums(t *testing.T) {
 		if sums, err := s.Sums(t.Context(), hash, uint32(size)); err != nil || !slices.Equal(sums, want) {
 			t.Errorf("%d bytes: Sums = %x, %v; want %x", size, sums, err, want)
 		}
-		if size > 0 && !slices.Equal(s.readSums(hash, uint32(size)), want) {
+		if size > 0 && !slices.Equal(s.sums.Read(hash, uint32(size)), want) {
 			t.Errorf("%d bytes: the sums are not kept", size)
 		}
 	}

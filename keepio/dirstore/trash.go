@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"keepdav/keepio"
+	"keepdav/keepio/internal/openblock"
 )
 
 // An Info describes a stored block.
@@ -102,13 +103,13 @@ func (s *Store) verifyFile(f *os.File, hash [16]byte, size uint32) error {
 	if info.Size() != int64(size) {
 		return fmt.Errorf("%w: the file has %d bytes", keepio.ErrCorrupt, info.Size())
 	}
-	sums, err := hashFile(f, hash, size)
+	sums, err := openblock.HashFile(f, hash, size)
 	if err != nil {
-		s.cache.drop(hash) // so that reads look again, too
-		_ = os.Remove(hashPath(s.cfg.Sums, hash))
+		s.cache.Drop(hash) // so that reads look again, too
+		s.sums.Remove(hash)
 		return err
 	}
-	s.writeSums(hash, size, sums)
+	s.sums.Write(hash, size, sums)
 	return nil
 }
 
@@ -135,7 +136,7 @@ func (s *Store) Trash(ctx context.Context, hash [16]byte, doomed func(Info) bool
 	if err := os.Rename(path, target); err != nil {
 		return false, fmt.Errorf("trash block %x: %w", hash, err)
 	}
-	s.cache.drop(hash)
+	s.cache.Drop(hash)
 	return true, nil
 }
 
@@ -216,6 +217,6 @@ func (s *Store) EmptyTrash(ctx context.Context, before time.Time) (blocks int, b
 func (s *Store) forgetSums(hash [16]byte) {
 	defer s.lock(hash)()
 	if _, err := os.Stat(s.path(hash)); errors.Is(err, fs.ErrNotExist) {
-		_ = os.Remove(hashPath(s.cfg.Sums, hash))
+		s.sums.Remove(hash)
 	}
 }

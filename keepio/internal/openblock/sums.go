@@ -1,7 +1,10 @@
-package dirstore
+package openblock
 
 import (
 	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -24,7 +27,7 @@ func encodeSums(size uint32, sums []uint32) []byte {
 
 // decodeSums returns nil if b is not a whole sums file for that size.
 func decodeSums(b []byte, size uint32) []uint32 {
-	n := chunks(size)
+	n := Chunks(size)
 	body := len(sumsMagic) + 4 + 4*n
 	if len(b) != body+4 || string(b[:len(sumsMagic)]) != sumsMagic ||
 		binary.LittleEndian.Uint32(b[len(sumsMagic):]) != size ||
@@ -38,31 +41,45 @@ func decodeSums(b []byte, size uint32) []uint32 {
 	return sums
 }
 
-// chunks returns how many chunks a block of that size has.
-func chunks(size uint32) int {
+// Chunks returns how many chunks a block of that size has.
+func Chunks(size uint32) int {
 	return int((int64(size) + keepio.ChunkSize - 1) / keepio.ChunkSize)
 }
 
-// readSums returns a block's sums, or nil if they are not known.
-func (s *Store) readSums(hash [16]byte, size uint32) []uint32 {
-	b, err := os.ReadFile(hashPath(s.cfg.Sums, hash))
+// A SumsDir is a directory with the sums of blocks, one file each. It is a cache:
+// nothing is synced and a failure costs no more than another look at the block.
+type SumsDir struct {
+	Dir  string
+	Mode fs.FileMode // of the directories in it
+}
+
+func (d SumsDir) path(hash [16]byte) string {
+	name := hex.EncodeToString(hash[:])
+	return filepath.Join(d.Dir, name[:3], name)
+}
+
+// Read returns a block's sums, or nil if they are not known.
+func (d SumsDir) Read(hash [16]byte, size uint32) []uint32 {
+	b, err := os.ReadFile(d.path(hash))
 	if err != nil {
 		return nil
 	}
 	return decodeSums(b, size)
 }
 
-// writeSums remembers a block's sums. It is a cache, so nothing is synced and
-// a failure costs no more than another look at the block.
-func (s *Store) writeSums(hash [16]byte, size uint32, sums []uint32) {
-	if len(sums) != chunks(size) {
+// Write remembers a block's sums.
+func (d SumsDir) Write(hash [16]byte, size uint32, sums []uint32) {
+	if len(sums) != Chunks(size) {
 		return
 	}
-	target := hashPath(s.cfg.Sums, hash)
-	if err := os.MkdirAll(filepath.Dir(target), 0o750); err != nil {
-		return
-	}
+	target := d.path(hash)
 	f, err := os.CreateTemp(filepath.Dir(target), ".new-")
+	if errors.Is(err, fs.ErrNotExist) {
+		if os.MkdirAll(filepath.Dir(target), d.Mode) != nil {
+			return
+		}
+		f, err = os.CreateTemp(filepath.Dir(target), ".new-")
+	}
 	if err != nil {
 		return
 	}
@@ -71,3 +88,6 @@ func (s *Store) writeSums(hash [16]byte, size uint32, sums []uint32) {
 		_ = os.Remove(f.Name())
 	}
 }
+
+// Remove forgets a block's sums.
+func (d SumsDir) Remove(hash [16]byte) { _ = os.Remove(d.path(hash)) }
