@@ -27,7 +27,7 @@ var below = map[string][]string{
 }
 
 // chosen are implementations that only the command picks.
-var chosen = []string{"keepio/dirstore", "collfs/sqlite"}
+var chosen = []string{"keepio/dirstore", "keepio/blockcache", "collfs/sqlite"}
 
 type listed struct {
 	ImportPath string
