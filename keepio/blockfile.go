@@ -45,6 +45,14 @@ type blockFile struct {
 
 	attempts int   // of storing
 	failure  error // of the last attempt
+	hashed   *hashed
+}
+
+// A hashed is what an attempt to store that failed has learned; nothing is
+// written to the file any more.
+type hashed struct {
+	hash [16]byte
+	sums []uint32
 }
 
 // A mark is a place in a block file below which all is frozen.

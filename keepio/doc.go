@@ -17,7 +17,9 @@
 //	                   ↓↑
 //	                 failed
 //
-// or dropped, when nobody wants its bytes (state.go has the table). Each
+// or dropped, when nobody wants its bytes (state.go has the table). A store on
+// other machines gets blocks as soon as they are full, each on its own; one on this
+// machine gets them in batches, when little else goes on. Each
 // collection has a Packer of its own, which puts small files into one shared open
 // block, and large uploads (Stream) into others.
 //

@@ -34,13 +34,13 @@ func newHasher(giveWay func() bool) *hasher {
 	return &hasher{buf: make([]byte, hashStep), sleep: giveWay}
 }
 
-// hashJobs sets the hash of each job that has not failed, and the sums of those
-// that have none. The others are compared: bytes that the disk gives back
+// hashJobs sets the hash of each job that has neither failed nor one already, and
+// the sums of those that have none. The others are compared: bytes that the disk gives back
 // otherwise than they were written must not get a name that calls them good.
 func (h *hasher) hashJobs(ctx context.Context, jobs []*storeJob) {
 	var lanes []*lane
 	for _, j := range jobs {
-		if j.err == nil {
+		if j.err == nil && !j.named {
 			lanes = append(lanes, &lane{job: j, known: j.sums != nil})
 		}
 	}
@@ -99,6 +99,7 @@ func (h *hasher) run(ctx context.Context, lanes []*lane) {
 	for _, l := range lanes {
 		if l.job.err == nil {
 			l.hash.Sum(l.job.hash[:0])
+			l.job.named = true
 		}
 	}
 }

@@ -18,6 +18,10 @@ type SpoolConfig struct {
 	Dir   string     // the block files; on the file system of Store; made if missing
 	Store LocalStore // takes the finished blocks
 
+	// Remote says that Store keeps blocks on other machines. They are brought
+	// there as soon as they are full, several at a time, without a sync before.
+	Remote bool
+
 	// NextID returns an id that was never returned before, in this process or
 	// another.
 	NextID func() (BlockID, error)
@@ -30,7 +34,7 @@ type SpoolConfig struct {
 	NoSync   bool          // Sync does nothing: data survives the process, not a loss of power
 	IdleSeal time.Duration // an open block without appends for so long is stored; 0: 30 s
 	KeepFree int64         // of the disk, for the catalog: appends that would touch it are ErrFull; 0: 32 MiB or a sixteenth, negative: none
-	Patience time.Duration // appends wait for so long while storing fails; 0: 30 s
+	Patience time.Duration // appends wait for so long while storing fails; 0: 30 s, with Remote 2 min
 	Log      zerolog.Logger
 
 	files fileSystem // nil: the real one
@@ -71,7 +75,7 @@ type Spool struct {
 	files  map[*blockFile]bool // those not stored nor dropped
 	blocks map[BlockID]*Block  // all blocks with an id
 	groups map[string]*group   // by name
-	zero   *storedName         // the stored block of zeros
+	zeroAt time.Time           // when the block of zeros was stored last
 	closed bool
 }
 
@@ -79,6 +83,7 @@ const (
 	defaultBudget   = 4 << 30
 	defaultIdleSeal = 30 * time.Second
 	defaultPatience = 30 * time.Second
+	remotePatience  = 2 * time.Minute
 	repackReserve   = 4 * BlockSize
 
 	// maxFiles bounds the open block files: every collection that is written to
@@ -97,6 +102,9 @@ func OpenSpool(cfg SpoolConfig) (*Spool, error) {
 	}
 	if cfg.Patience == 0 {
 		cfg.Patience = defaultPatience
+		if cfg.Remote {
+			cfg.Patience = remotePatience
+		}
 	}
 	if cfg.KeepFree == 0 {
 		cfg.KeepFree = defaultKeepFree

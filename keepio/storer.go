@@ -16,41 +16,51 @@ const (
 	storeLull     = time.Second      // nothing was appended for so long: a good time to store
 	storeLate     = 20 * time.Second // a block waits so long for a lull
 	retryFirst    = time.Second
-	retrySlowest  = 30 * time.Second
+	retrySlowest  = 10 * time.Second
 	adoptParallel = 8
+
+	// uploadParallel is how many blocks are on their way to a store on other
+	// machines at a time.
+	uploadParallel = 4
 )
 
-// A storer brings sealed block files into the store.
+// A storer brings sealed block files into the store. Blocks for a store on this
+// machine are stored in batches, when nothing else wants the disk. Those for one
+// on other machines are hashed as they come, and each is uploaded on its own, so
+// that hashing never waits for the network.
 type storer struct {
 	spool *Spool
 	hash  *hasher
+	wg    sync.WaitGroup // uploaders; run waits for them
 
-	mu       sync.Mutex // guards the fields below; comes after blockFile.mu
-	changed  signal
-	queue    []*blockFile // sealed, in order
-	oldest   time.Time    // when the first of queue came
-	failed   []*blockFile
-	retryAt  time.Time
-	backoff  time.Duration
-	urgent   int // callers that wait for a block
-	hurrying bool
-	storing  bool  // a batch is on its way
-	err      error // of the last attempt; nil after a success
+	mu        sync.Mutex // guards the fields below; comes after blockFile.mu
+	changed   signal
+	queue     []*blockFile // sealed, in order
+	oldest    time.Time    // when the first of queue came
+	hashed    []*storeJob  // wait to be uploaded, in order
+	uploaders int
+	failed    []*blockFile
+	retryAt   time.Time
+	backoff   time.Duration
+	wanted    map[*blockFile]int // callers that wait for a block
+	hurrying  bool
+	working   int   // files that have left the queue and are not stored
+	err       error // of the last attempt; nil after a success
 }
 
 func newStorer(s *Spool) *storer {
-	st := &storer{spool: s}
+	st := &storer{spool: s, wanted: make(map[*blockFile]int)}
 	st.hash = newHasher(st.giveWay)
 	return st
 }
 
 // giveWay reports whether hashing should let requests go first: not when
-// somebody waits for it.
+// somebody waits for it, nor the network.
 func (st *storer) giveWay() bool {
 	st.mu.Lock()
-	urgent := st.urgent > 0
+	urgent := len(st.wanted) > 0
 	st.mu.Unlock()
-	if _, tight := st.spool.budget.load(); urgent || tight {
+	if _, tight := st.spool.budget.load(); urgent || tight || st.spool.cfg.Remote {
 		return false
 	}
 	return st.spool.active.busy()
@@ -74,7 +84,7 @@ func (st *storer) hurry() bool {
 	defer st.mu.Unlock()
 	st.hurrying = true
 	st.changed.fire()
-	return len(st.queue) > 0 || st.storing
+	return len(st.queue) > 0 || st.working > 0
 }
 
 // trouble returns why the last attempt to store failed.
@@ -85,12 +95,18 @@ func (st *storer) trouble() error {
 }
 
 func (st *storer) run(ctx context.Context) {
+	defer st.wg.Wait()
 	for {
 		batch := st.next(ctx)
 		if batch == nil {
 			return
 		}
-		st.store(ctx, batch)
+		jobs := st.prepare(ctx, batch)
+		if st.spool.cfg.Remote {
+			st.upload(ctx, jobs)
+		} else {
+			st.store(ctx, jobs)
+		}
 	}
 }
 
@@ -110,20 +126,9 @@ func (st *storer) next(ctx context.Context) []*blockFile {
 			st.mu.Lock()
 		}
 		wait := time.Duration(-1)
-		if n := len(st.queue); n > 0 {
-			wait = storeWait - now.Sub(st.oldest)
-			if n >= storeEnough {
-				wait = 0
-			}
-			if wait <= 0 {
-				wait = st.untilLull(now)
-			}
-			if st.urgent > 0 || st.hurrying || wait <= 0 {
-				n = min(n, storeBatch)
-				batch := slices.Clone(st.queue[:n])
-				st.queue = slices.Delete(st.queue, 0, n)
-				st.hurrying, st.storing = false, true
-				return batch
+		if len(st.queue) > 0 {
+			if wait = st.untilWorthLocked(now); wait <= 0 {
+				return st.takeLocked()
 			}
 		}
 		if len(st.failed) > 0 {
@@ -134,6 +139,47 @@ func (st *storer) next(ctx context.Context) []*blockFile {
 		st.waitLocked(ctx, wait)
 	}
 	return nil
+}
+
+// untilWorthLocked returns how long to wait, if at all, before what is in the
+// queue is stored.
+func (st *storer) untilWorthLocked(now time.Time) time.Duration {
+	if st.spool.cfg.Remote || len(st.wanted) > 0 || st.hurrying {
+		return 0
+	}
+	if wait := storeWait - now.Sub(st.oldest); wait > 0 && len(st.queue) < storeEnough {
+		return wait
+	}
+	return st.untilLull(now)
+}
+
+// takeLocked takes a batch from the queue: what somebody waits for comes first,
+// and for a store on other machines it comes alone.
+func (st *storer) takeLocked() []*blockFile {
+	first, rest := st.queue, []*blockFile(nil)
+	if len(st.wanted) > 0 {
+		first = nil
+		for _, bf := range st.queue {
+			if st.wanted[bf] > 0 {
+				first = append(first, bf)
+			} else {
+				rest = append(rest, bf)
+			}
+		}
+		if !st.spool.cfg.Remote || len(first) == 0 {
+			first, rest = append(first, rest...), nil
+		}
+	}
+	most := storeBatch
+	if st.spool.cfg.Remote {
+		most = storeEnough
+	}
+	n := min(len(first), most)
+	batch := slices.Clone(first[:n])
+	st.queue = append(slices.Clone(first[n:]), rest...)
+	st.hurrying = false
+	st.working += n
+	return batch
 }
 
 // untilLull returns how long to wait, if at all, before what is worth storing is
@@ -166,28 +212,35 @@ func (st *storer) waitLocked(ctx context.Context, wait time.Duration) {
 
 // A storeJob is one file of a batch.
 type storeJob struct {
-	bf   *blockFile
-	f    file
-	size uint32
-	hash [16]byte
-	sums []uint32
-	err  error
+	bf    *blockFile
+	f     file
+	size  uint32
+	hash  [16]byte
+	named bool // hash and sums are known
+	again bool // an attempt before has failed
+	sums  []uint32
+	err   error
 }
 
-// store hashes a batch and hands it to the store.
-func (st *storer) store(ctx context.Context, batch []*blockFile) {
+// prepare syncs and hashes a batch.
+func (st *storer) prepare(ctx context.Context, batch []*blockFile) []*storeJob {
 	jobs := make([]*storeJob, 0, len(batch))
 	for _, bf := range batch {
 		if j := bf.beginStore(); j != nil {
 			jobs = append(jobs, j)
 		}
 	}
-	st.eachJob(jobs, func(j *storeJob) error { return j.bf.sync(ctx) })
-	for _, j := range jobs {
-		if j.err == nil {
-			j.bf.mu.Lock()
-			j.f = j.bf.f // sync may have replaced it
-			j.bf.mu.Unlock()
+	st.mu.Lock()
+	st.working -= len(batch) - len(jobs) // dropped
+	st.mu.Unlock()
+	if !st.spool.cfg.Remote { // a block on other machines doesn't need its file any more
+		st.eachJob(jobs, func(j *storeJob) error { return j.bf.sync(ctx) })
+		for _, j := range jobs {
+			if j.err == nil {
+				j.bf.mu.Lock()
+				j.f = j.bf.f // sync may have replaced it
+				j.bf.mu.Unlock()
+			}
 		}
 	}
 	st.hash.hashJobs(ctx, jobs)
@@ -196,20 +249,53 @@ func (st *storer) store(ctx context.Context, batch []*blockFile) {
 			j.bf.block.naming.Store(&storedName{j.hash, j.size})
 		}
 	}
+	return jobs
+}
+
+// upload leaves jobs to uploaders.
+func (st *storer) upload(ctx context.Context, jobs []*storeJob) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.hashed = append(st.hashed, jobs...)
+	for range min(len(st.hashed), uploadParallel-st.uploaders) {
+		st.uploaders++
+		st.wg.Go(func() {
+			for j := st.takeHashed(); j != nil; j = st.takeHashed() {
+				st.store(ctx, []*storeJob{j})
+			}
+		})
+	}
+}
+
+// takeHashed returns what to upload next, of what somebody waits for if there is
+// such a block. Nil ends an uploader.
+func (st *storer) takeHashed() *storeJob {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if len(st.hashed) == 0 {
+		st.uploaders--
+		return nil
+	}
+	i := max(0, slices.IndexFunc(st.hashed, func(j *storeJob) bool { return st.wanted[j.bf] > 0 }))
+	j := st.hashed[i]
+	st.hashed = slices.Delete(st.hashed, i, i+1)
+	return j
+}
+
+// store hands hashed blocks to the store.
+func (st *storer) store(ctx context.Context, jobs []*storeJob) {
 	st.eachJob(jobs, func(j *storeJob) error {
 		return st.spool.store.Adopt(ctx, j.bf.path, j.hash, j.size, j.sums)
 	})
 	st.announce(ctx, jobs)
-	var failed []*blockFile
 	var err error
 	for _, j := range jobs {
 		if j.err != nil {
 			err = fmt.Errorf("store block file %d: %w", j.bf.block.id, j.err)
-			failed = append(failed, j.bf)
 		}
 		j.bf.endStore(j, err)
 	}
-	st.finish(ctx, failed, err)
+	st.finish(ctx, jobs, err)
 }
 
 // eachJob calls do, several at a time, for the jobs that have not failed.
@@ -249,22 +335,37 @@ func (st *storer) announce(ctx context.Context, jobs []*storeJob) {
 	}
 }
 
-// finish plans the next attempt.
-func (st *storer) finish(ctx context.Context, failed []*blockFile, err error) {
+// finish notes how jobs fared and plans the next attempt for those that failed:
+// files that fail while one is planned join it. Attempts come less and less often
+// until one of them works.
+func (st *storer) finish(ctx context.Context, jobs []*storeJob, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.storing = false
-	if len(failed) == 0 {
-		st.err, st.backoff = nil, 0
+	st.working -= len(jobs)
+	planned, before := len(st.failed) > 0, len(st.failed)
+	for _, j := range jobs {
+		if j.err != nil {
+			st.failed = append(st.failed, j.bf)
+		} else if j.again {
+			st.backoff = 0
+		}
+	}
+	failed := len(st.failed) - before
+	switch {
+	case len(jobs) == 0 || ctx.Err() != nil:
+		return
+	case failed == 0:
+		st.err = nil
 		return
 	}
-	st.failed = append(st.failed, failed...)
+	st.err = err
+	if planned {
+		return
+	}
 	st.backoff = min(max(2*st.backoff, retryFirst), retrySlowest)
 	st.retryAt = time.Now().Add(st.backoff)
-	if ctx.Err() == nil {
-		st.err = err
-		st.spool.cfg.Log.Error().Err(err).Int("blocks", len(failed)).Dur("retry_in", st.backoff).Msg("storing blocks failed")
-	}
+	st.spool.cfg.Log.Error().Err(err).Int("blocks", failed).Dur("retry_in", st.backoff).Msg("storing blocks failed")
+	st.changed.fire()
 }
 
 // beginStore takes the file out of sealed; nil means that it was dropped.
@@ -279,7 +380,10 @@ func (bf *blockFile) beginStore() *storeJob {
 	}
 	bf.state.step(fileStoring)
 	bf.attempts++
-	j := &storeJob{bf: bf, f: bf.f, size: bf.end, sums: bf.chunkSumsLocked(), err: bf.lost}
+	j := &storeJob{bf: bf, f: bf.f, size: bf.end, sums: bf.chunkSumsLocked(), err: bf.lost, again: bf.attempts > 1}
+	if h := bf.hashed; h != nil {
+		j.hash, j.sums, j.named = h.hash, h.sums, true
+	}
 	if j.err == nil {
 		j.err = bf.fitLocked()
 	}
@@ -309,6 +413,10 @@ func (bf *blockFile) endStore(j *storeJob, err error) {
 	if j.err != nil {
 		bf.state.step(fileFailed)
 		bf.failure = err
+		bf.hashed = nil
+		if j.named && !errors.Is(j.err, ErrCorrupt) {
+			bf.hashed = &hashed{j.hash, j.sums}
+		}
 		return
 	}
 	bf.state.step(fileStored)
@@ -347,8 +455,8 @@ func (s *Spool) Store(ctx context.Context, blocks []*Block) error {
 		}
 		bf.mu.Unlock()
 	}
-	s.storer.hasten(1)
-	defer s.storer.hasten(-1)
+	s.storer.want(files)
+	defer s.storer.unwant(files)
 	var errs []error
 	for i, bf := range files {
 		errs = append(errs, bf.waitStored(ctx, before[i]))
@@ -356,16 +464,27 @@ func (s *Spool) Store(ctx context.Context, blocks []*Block) error {
 	return errors.Join(errs...)
 }
 
-// hasten counts callers that wait for blocks. A new one has what failed before
-// tried again at once, but only once.
-func (st *storer) hasten(n int) {
+// want says that somebody waits for files. What failed before is tried again at
+// once, but only once.
+func (st *storer) want(files []*blockFile) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.urgent += n
-	if n > 0 {
-		st.retryAt = time.Time{}
+	for _, bf := range files {
+		st.wanted[bf]++
 	}
+	st.retryAt = time.Time{}
 	st.changed.fire()
+}
+
+// unwant takes want back.
+func (st *storer) unwant(files []*blockFile) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, bf := range files {
+		if st.wanted[bf]--; st.wanted[bf] == 0 {
+			delete(st.wanted, bf)
+		}
+	}
 }
 
 // waitStored waits for the end of an attempt after the one with that number.

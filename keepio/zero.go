@@ -4,7 +4,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
+
+// zeroFresh is how long Zero takes it for granted that the store has the block and
+// lets us use it.
+const zeroFresh = time.Hour
 
 // zeroHash is the MD5 of BlockSize zeros.
 var zeroHash = [16]byte{0x7f, 0x61, 0x4d, 0xa9, 0x32, 0x9c, 0xd3, 0xae, 0xbf, 0x59, 0xb9, 0x1a, 0xad, 0xc3, 0x0b, 0xf0}
@@ -13,7 +18,7 @@ var zeroHash = [16]byte{0x7f, 0x61, 0x4d, 0xa9, 0x32, 0x9c, 0xd3, 0xae, 0xbf, 0x
 // holes where they have to be named. It takes no room on the disk.
 func (s *Spool) Zero(ctx context.Context) (hash [16]byte, size uint32, err error) {
 	s.mu.Lock()
-	have := s.zero != nil
+	have := time.Since(s.zeroAt) < zeroFresh
 	s.mu.Unlock()
 	if have {
 		return zeroHash, BlockSize, nil
@@ -23,7 +28,7 @@ func (s *Spool) Zero(ctx context.Context) (hash [16]byte, size uint32, err error
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.zero = &storedName{zeroHash, BlockSize}
+	s.zeroAt = time.Now()
 	return zeroHash, BlockSize, nil
 }
 
