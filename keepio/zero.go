@@ -56,3 +56,6 @@ func (s *Spool) storeZero(ctx context.Context) error {
 	sums := slices.Repeat([]uint32{Sum(make([]byte, ChunkSize))}, BlockSize/ChunkSize)
 	return s.store.Adopt(ctx, path, zeroHash, BlockSize, sums)
 }
+
+// IsZeroBlock reports whether a block is the one that stands for holes.
+func IsZeroBlock(hash [16]byte, size uint32) bool { return hash == zeroHash && size == BlockSize }
