@@ -192,10 +192,11 @@ func (s *Store) finish(b *batch, n int, size int64) {
 
 // A batch is what one transaction brings to the database.
 type batch struct {
-	w       *writer
-	log     func(format string, args ...any)
-	lenient bool  // recovery: what cannot be done because an earlier entry was cut is left out
-	seq     int64 // recovery: of the last event, for entries come without
+	w           *writer
+	versionUUID func(id collfs.UUID, version int64) collfs.UUID
+	log         func(format string, args ...any)
+	lenient     bool  // recovery: what cannot be done because an earlier entry was cut is left out
+	seq         int64 // recovery: of the last event, for entries come without
 
 	last    uint64
 	states  map[collfs.UUID]*state
@@ -228,7 +229,7 @@ type state struct {
 // notes that all up to last were dealt with. s.writeMu must be held.
 func (s *Store) applyLocked(entries []*entry, last uint64, tx func(func() error) error, lenient bool) (*batch, error) {
 	b := &batch{
-		w: s.writer, lenient: lenient, last: last,
+		w: s.writer, versionUUID: s.versionUUID, lenient: lenient, last: last,
 		log:    func(format string, args ...any) { s.log.Warn().Msgf(format, args...) },
 		states: make(map[collfs.UUID]*state), ends: make(map[keepio.BlockID]blockEnd), content: make(map[collfs.UUID]int),
 	}
@@ -346,8 +347,8 @@ func (b *batch) addChange(e *entry, ch *change) error {
 		if err := b.flushChanges(ch.collection, st); err != nil {
 			return err
 		}
-		_, err := b.w.exec(`INSERT INTO version (collection, version, revision, modified, until, files, bytes, pdh) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-			ch.collection, st.version, st.revision, st.modified, e.at, st.files, st.bytes, st.pdh)
+		_, err := b.w.exec(`INSERT INTO version (collection, version, revision, modified, until, files, bytes, pdh, uuid) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			ch.collection, st.version, st.revision, st.modified, e.at, st.files, st.bytes, st.pdh, b.versionUUID(ch.collection, st.version))
 		if err != nil {
 			return err
 		}

@@ -111,6 +111,9 @@ func (s *Store) useCheckpoint(rec collfs.Record, checkpoint int64, size int) err
 		if err != nil {
 			return err
 		}
+		if err := dropTexts(s.writer, rec.UUID); err != nil {
+			return err
+		}
 		return prune(s.writer, rec.UUID)
 	})
 	if err == nil {

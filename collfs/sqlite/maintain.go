@@ -47,6 +47,9 @@ func (s *Store) runMaintenance() {
 		case <-s.tidy:
 		case <-reserve.C:
 			s.reserve.restore()
+			if err := s.TrashDue(s.ctx, s.now()); err != nil && s.ctx.Err() == nil {
+				s.log.Error().Err(err).Msg("what is due cannot be put in the trash")
+			}
 		case <-maintain.C:
 			if err := s.Maintain(s.ctx); err != nil && s.ctx.Err() == nil {
 				s.log.Error().Err(err).Msg("maintenance of the store failed")
@@ -60,6 +63,7 @@ func (s *Store) runMaintenance() {
 // Maintain deletes what is over: versions, trash, events, tokens, locks.
 func (s *Store) Maintain(ctx context.Context) error {
 	now := s.now()
+	err0 := s.TrashDue(ctx, now)
 	_, err1 := s.EmptyTrash(ctx, now)
 	_, err2 := s.ExpireVersions(ctx, now.Add(-versionTime))
 	err3 := s.write(ctx, func(w *writer) error {
@@ -75,7 +79,7 @@ func (s *Store) Maintain(ctx context.Context) error {
 		}
 		return err
 	})
-	return errors.Join(err1, err2, err3)
+	return errors.Join(err0, err1, err2, err3)
 }
 
 // Trash returns what is in the trash, oldest first: only what was put there, not

@@ -12,16 +12,26 @@ import (
 )
 
 // Manifest returns the manifest of a version of a collection, 0 being the
-// present one, and the record it belongs to. Its blocks are stored first.
+// present one, and the record it belongs to: the text that a client sent, or else what
+// we print. Its blocks are stored first.
 func (s *Store) Manifest(ctx context.Context, id collfs.UUID, version int) ([]byte, collfs.Record, error) {
 	rec, saved, err := s.Load(ctx, id, version)
 	if err != nil {
 		return nil, rec, err
 	}
+	if text, err := s.sentText(ctx, id, rec.Revision); err != nil || text != nil {
+		return text, rec, err
+	}
 	tree, err := collfs.Load(saved, s.cfg.Blocks)
 	if err != nil {
 		return nil, rec, fmt.Errorf("collection %s: %w", id, err)
 	}
+	text, err := s.print(ctx, id, tree)
+	return text, rec, err
+}
+
+// print makes the manifest of a tree of the collection id.
+func (s *Store) print(ctx context.Context, id collfs.UUID, tree *collfs.Tree) ([]byte, error) {
 	hole := false
 	var pending []*keepio.Block
 	seen := make(map[*keepio.Block]bool)
@@ -38,19 +48,18 @@ func (s *Store) Manifest(ctx context.Context, id collfs.UUID, version int) ([]by
 	})
 	if len(pending) > 0 {
 		if err := s.cfg.StoreBlocks(ctx, pending); err != nil {
-			return nil, rec, fmt.Errorf("store the blocks of %s: %w", id, err)
+			return nil, fmt.Errorf("store the blocks of %s: %w", id, err)
 		}
 	}
 	var zero collfs.ZeroBlock
 	if hole {
 		hash, size, err := s.cfg.Zero(ctx)
 		if err != nil {
-			return nil, rec, err
+			return nil, err
 		}
 		zero = func() ([16]byte, uint32, error) { return hash, size, nil }
 	}
-	text, err := tree.AppendManifest(nil, zero)
-	return text, rec, err
+	return tree.AppendManifest(nil, zero)
 }
 
 // PDH returns the portable data hash of a version of a collection, 0 being the

@@ -9,7 +9,7 @@ import (
 
 // format is the number of the schema that this program writes. It is kept as
 // the database's user_version.
-const format = 2
+const format = 3
 
 // ErrFormat says that a store is of a format that this program doesn't know.
 var ErrFormat = errors.New("store has a format that this version does not know")
@@ -45,6 +45,26 @@ CREATE UNIQUE INDEX record_name ON record (owner, name) WHERE trash_at = 0;
 CREATE INDEX record_owner ON record (owner);
 CREATE INDEX record_trash ON record (delete_at) WHERE trash_at <> 0;
 CREATE INDEX record_pdh ON record (pdh) WHERE pdh <> '';
+CREATE INDEX record_projects ON record (owner) WHERE kind <> 1;
+
+-- what only the API shows of collections: see query.Collection
+CREATE TABLE api_collection (
+	uuid TEXT PRIMARY KEY,
+	modified_by TEXT NOT NULL DEFAULT '',
+	preserve INTEGER NOT NULL DEFAULT 0,
+	replication INTEGER NOT NULL DEFAULT 0,
+	classes TEXT, -- a JSON array
+	trash_due INTEGER NOT NULL DEFAULT 0, -- when it is to be trashed
+	delete_due INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX api_collection_due ON api_collection (trash_due) WHERE trash_due <> 0;
+-- manifests as clients sent them, without signatures
+CREATE TABLE sent_manifest (
+	collection TEXT NOT NULL,
+	revision INTEGER NOT NULL,
+	text BLOB NOT NULL,
+	PRIMARY KEY (collection, revision)
+);
 
 -- a tree at a revision; it counts when complete
 CREATE TABLE checkpoint (
@@ -81,8 +101,10 @@ CREATE TABLE version (
 	files INTEGER NOT NULL,
 	bytes INTEGER NOT NULL,
 	pdh TEXT NOT NULL DEFAULT '',
+	uuid TEXT NOT NULL DEFAULT '', -- of the version itself
 	PRIMARY KEY (collection, version)
 ) WITHOUT ROWID;
+CREATE INDEX version_uuid ON version (uuid);
 CREATE INDEX version_until ON version (until);
 CREATE INDEX version_pdh ON version (pdh) WHERE pdh <> '';
 
@@ -163,6 +185,28 @@ ALTER TABLE token ADD COLUMN label TEXT NOT NULL DEFAULT '';
 ALTER TABLE version ADD COLUMN until INTEGER NOT NULL DEFAULT 0;
 UPDATE version SET until = modified;
 CREATE INDEX version_until ON version (until);
+`,
+	// Format 2 had nothing of what the API keeps. Versions get their UUIDs by nameVersions.
+	2: `
+ALTER TABLE version ADD COLUMN uuid TEXT NOT NULL DEFAULT '';
+CREATE INDEX version_uuid ON version (uuid);
+CREATE INDEX record_projects ON record (owner) WHERE kind <> 1;
+CREATE TABLE api_collection (
+	uuid TEXT PRIMARY KEY,
+	modified_by TEXT NOT NULL DEFAULT '',
+	preserve INTEGER NOT NULL DEFAULT 0,
+	replication INTEGER NOT NULL DEFAULT 0,
+	classes TEXT,
+	trash_due INTEGER NOT NULL DEFAULT 0,
+	delete_due INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX api_collection_due ON api_collection (trash_due) WHERE trash_due <> 0;
+CREATE TABLE sent_manifest (
+	collection TEXT NOT NULL,
+	revision INTEGER NOT NULL,
+	text BLOB NOT NULL,
+	PRIMARY KEY (collection, revision)
+);
 `,
 }
 

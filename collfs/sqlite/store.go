@@ -188,7 +188,10 @@ func (s *Store) openDatabase(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return s.readMeta()
+	if err := s.readMeta(); err != nil {
+		return err
+	}
+	return s.nameVersions()
 }
 
 // create fills the tables of a new store.

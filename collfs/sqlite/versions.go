@@ -51,6 +51,9 @@ func (s *Store) ExpireVersions(ctx context.Context, before time.Time) (n int64, 
 			if gone, err = w.exec(`DELETE FROM version WHERE collection = ? AND until < ?`, id, nanos(before)); err != nil {
 				return err
 			}
+			if err := dropTexts(w, id); err != nil {
+				return err
+			}
 			return prune(w, id)
 		})
 		if err != nil {
