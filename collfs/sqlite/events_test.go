@@ -36,3 +36,27 @@ func TestTheEventLogTellsOfRecoveredCommitsToo(t *testing.T) {
 		t.Errorf("Events after the last = %v, %v; want none", later, err)
 	}
 }
+
+func TestTheEventLogHasWhatWatchersWereTold(t *testing.T) {
+	start := time.Now()
+	s := openStore(t, Config{ApplyDelay: time.Hour})
+	told := make(chan collfs.Event, 10)
+	defer s.Watch(func(e collfs.Event) { told <- e })()
+	id := newCollection(t, s, newUser(t, s, "ann", false), "data")
+	<-told
+	commit(t, s, id, mkdir("a")...)
+	last := <-told
+	if n := s.LastEvent(); n != last.Seq {
+		t.Errorf("LastEvent() = %d; want %d", n, last.Seq)
+	}
+	events, err := s.Events(t.Context(), last.Seq-1, 10)
+	if err != nil || len(events) != 1 || events[0].Revision != 1 {
+		t.Errorf("Events(%d) = %+v, %v; want the change that a watcher was told of", last.Seq-1, events, err)
+	}
+	if n, err := s.EventBefore(t.Context(), start); n != 0 || err != nil {
+		t.Errorf("EventBefore(start) = %d, %v; want 0", n, err)
+	}
+	if n, err := s.EventBefore(t.Context(), time.Now().Add(time.Minute)); n != last.Seq || err != nil {
+		t.Errorf("EventBefore(later) = %d, %v; want %d", n, err, last.Seq)
+	}
+}

@@ -2,8 +2,11 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"keepdav/collfs"
 )
@@ -109,10 +112,21 @@ func (d *dispatcher) close() {
 	}
 }
 
+// LastEvent returns the number of the last event, 0 if there was none.
+func (s *Store) LastEvent() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.eventSeq
+}
+
 // Events returns up to limit events of the log after the one numbered after, in
-// order. Changes of one collection's content that came close together are one
-// event, the last. The log holds them when they have been applied.
+// order: all that watchers were told of before the call, and maybe more. Changes of one collection's content that
+// came close together are one event, the last.
 func (s *Store) Events(ctx context.Context, after int64, limit int) ([]collfs.Event, error) {
+	// The log holds them when they have been applied.
+	if err := s.waitApplied(ctx, s.journal.Last()); err != nil {
+		return nil, err
+	}
 	var all []collfs.Event
 	err := s.readers.query(ctx, func(row scanner) error {
 		var ev collfs.Event
@@ -123,4 +137,14 @@ func (s *Store) Events(ctx context.Context, after int64, limit int) ([]collfs.Ev
 		return err
 	}, `SELECT seq, uuid, owner, old_owner, kind, revision, at FROM event WHERE seq > ? ORDER BY seq LIMIT ?`, after, limit)
 	return all, storageError(err)
+}
+
+// EventBefore returns the number of the last event of the log before a moment, 0 if
+// there is none.
+func (s *Store) EventBefore(ctx context.Context, at time.Time) (seq int64, err error) {
+	err = s.readers.row(ctx, `SELECT seq FROM event WHERE at < ? ORDER BY at DESC, seq DESC LIMIT 1`, nanos(at)).Scan(&seq)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	return seq, storageError(err)
 }
