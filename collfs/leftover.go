@@ -158,19 +158,19 @@ func (c *Collection) Resume(ctx context.Context, data []byte) error {
 	if err != nil {
 		return err
 	}
+	if err := c.resume(ctx, ours); err != nil {
+		return err
+	}
+	return c.Commit(ctx, true)
+}
+
+// resume makes ours pending changes, on top of what the catalog has.
+func (c *Collection) resume(ctx context.Context, ours []change) error {
 	if err := c.takeTurn(ctx); err != nil {
 		return err
 	}
 	defer c.publish()
 	defer c.endTurn()
-	if err := c.resume(ctx, ours); err != nil {
-		return err
-	}
-	return c.commitTurn(ctx, true)
-}
-
-// resume makes ours pending changes, on top of what the catalog has.
-func (c *Collection) resume(ctx context.Context, ours []change) error {
 	rec, saved, err := c.fs.cfg.Catalog.Load(ctx, c.key.id, 0)
 	if err != nil {
 		return err
