@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -85,8 +86,25 @@ type fileSource struct {
 
 func (s fileSource) open() (io.ReadCloser, error) { return openBody(s.f, s.size) }
 
-type bytesSource []byte
+// A bytesSource yields bytes of a caller, who gets them back: net/http may read
+// a request's body for a while after the request has failed.
+type bytesSource struct {
+	data []byte
+	used sync.WaitGroup
+}
 
-func (s bytesSource) open() (io.ReadCloser, error) {
-	return io.NopCloser(bytes.NewReader(s)), nil
+func (s *bytesSource) open() (io.ReadCloser, error) {
+	s.used.Add(1)
+	return &bytesBody{Reader: bytes.NewReader(s.data), closed: s.used.Done}, nil
+}
+
+type bytesBody struct {
+	*bytes.Reader
+	once   sync.Once
+	closed func()
+}
+
+func (b *bytesBody) Close() error {
+	b.once.Do(b.closed)
+	return nil
 }

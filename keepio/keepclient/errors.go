@@ -121,7 +121,7 @@ func (fs *failures) error(loc keepio.Locator, request string, kind error) error 
 }
 
 // errRefused is the kind of an operation that servers refuse to this token.
-var errRefused = fmt.Errorf("Keep services refuse: %w", fs.ErrPermission)
+var errRefused = fmt.Errorf("refused: %w", fs.ErrPermission)
 
 // errOtherReply is the failure of a reply that does not fit the request.
 var errOtherReply = errors.New("reply does not fit the request")

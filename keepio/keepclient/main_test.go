@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/md5"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -95,4 +96,12 @@ func taught(k *keeptest.Cluster, c *Client, data []byte, at ...*keeptest.Service
 	}
 	c.Learn("zzzzz-4zz18-000000000000001", []keepio.Locator{k.Sign(data, k.TTL)})
 	return data
+}
+
+// countDials counts what a DialFunc is asked for, by one goroutine at a time.
+func countDials(dial DialFunc, n *int) DialFunc {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		*n++
+		return dial(ctx, network, addr)
+	}
 }

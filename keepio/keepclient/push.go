@@ -31,13 +31,15 @@ func (c *Client) Push(ctx context.Context, f *os.File, hash [16]byte, size uint3
 	return c.push(ctx, fileSource{f, size}, hash, size)
 }
 
-// PushBytes is Push of bytes in memory.
+// PushBytes is Push of bytes in memory. It keeps no reference to data.
 func (c *Client) PushBytes(ctx context.Context, data []byte) (hash [16]byte, err error) {
 	hash = md5.Sum(data)
 	if len(data) > keepio.BlockSize {
 		return hash, fmt.Errorf("push %d bytes: %w", len(data), keepio.ErrTooLarge)
 	}
-	return hash, c.push(ctx, bytesSource(data), hash, uint32(len(data)))
+	src := &bytesSource{data: data}
+	defer src.used.Wait()
+	return hash, c.push(ctx, src, hash, uint32(len(data)))
 }
 
 func (c *Client) push(ctx context.Context, src source, hash [16]byte, size uint32) error {

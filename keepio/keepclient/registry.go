@@ -117,8 +117,8 @@ func (r *registry) putLocked(src *knownSource, loc keepio.Locator) *entry {
 		switch {
 		case e.source == src.id:
 			mine = at
-		case e.source == pushedSource: // a record names it now
-			r.dropLocked(slot, at)
+		case e.source == pushedSource && (loc.Signed() || e.expiry == unsignedExpiry):
+			r.dropLocked(slot, at) // a record names it now
 		}
 		at = next
 	}

@@ -165,13 +165,18 @@ func (s *Servers) services(ctx context.Context, token string) ([]*server, error)
 	list, age := s.list, time.Since(s.loaded)
 	fresh := !s.loaded.IsZero()
 	s.mu.Unlock()
-	if fresh {
-		if age > listAge {
-			s.reload(token)
+	switch {
+	case fresh && age <= listAge:
+	case fresh:
+		s.reload(token)
+	case list == nil:
+		return s.firstList(ctx, token)
+	default: // after a Reset; if the API cannot be reached the old list must do
+		if again, err := s.load(ctx, token); err == nil {
+			list = again
 		}
-		return list, nil
 	}
-	return s.firstList(ctx, token)
+	return list, ctx.Err()
 }
 
 func (s *Servers) current() []*server {
@@ -271,7 +276,7 @@ func (s *Servers) setListLocked(list []service) {
 		hosts[svc.base] = h
 		s.list[i] = &server{svc, h}
 	}
-	s.hosts, s.loaded = hosts, time.Now()
+	s.hosts, s.loaded, s.tried = hosts, time.Now(), time.Now()
 }
 
 // remote returns the server of another cluster. It is not in the list.

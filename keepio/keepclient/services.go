@@ -2,7 +2,6 @@ package keepclient
 
 import (
 	"crypto/md5"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,11 +45,11 @@ func givenServices(urls []string) ([]service, error) {
 		u, err := url.Parse(s)
 		switch {
 		case err != nil:
-			return nil, errors.New("Keep service is not a URL") // which may hold a password
+			return nil, errors.New("address of a Keep service is not a URL") // which may hold a password
 		case u.Scheme != "http" && u.Scheme != "https", u.Host == "", u.Opaque != "":
-			return nil, fmt.Errorf("Keep service %q is not an absolute http or https URL", u.Redacted())
+			return nil, fmt.Errorf("address of a Keep service %q is not an absolute http or https URL", u.Redacted())
 		case u.User != nil, u.RawQuery != "", u.Fragment != "":
-			return nil, fmt.Errorf("Keep service %q has more than a host and a path", u.Redacted())
+			return nil, fmt.Errorf("address of a Keep service %q has more than a host and a path", u.Redacted())
 		}
 		list = append(list, service{
 			uuid:  fmt.Sprintf("00000-bi6l4-%015d", i),
@@ -143,6 +142,3 @@ func probeOrder(hashHex string, list []*server) []*server {
 	}
 	return sorted
 }
-
-// hashHex is the hash as locators have it.
-func hashHex(hash [16]byte) string { return hex.EncodeToString(hash[:]) }

@@ -1,6 +1,7 @@
 package keeptest
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -15,7 +16,7 @@ type Fault struct {
 	Status     int // instead of doing what is asked, with Body and RetryAfter
 	Body       string
 	RetryAfter string
-	Vary       string
+	Vary       string // keepstore's own word has "X-Keep-Signature"
 
 	Hang  bool // no reply until the client has gone
 	Reset bool // the connection is reset
@@ -29,7 +30,6 @@ type Fault struct {
 
 	// Of PUT:
 	Early     bool   // reply before the body has been read, which is dropped
-	Ignore    int    // of the body's bytes are not stored, with a reply as for all
 	Locator   string // the reply's body
 	Replicas  string // the header of that name
 	NoClasses bool   // the header about storage classes is missing
@@ -60,6 +60,7 @@ func (f *Fault) apply(w http.ResponseWriter, r *http.Request) (done bool) {
 	case f == nil:
 		return false
 	case f.Hang:
+		_, _ = io.Copy(io.Discard, r.Body) // only then the server notices that the client goes
 		<-r.Context().Done()
 		panic(http.ErrAbortHandler)
 	case f.Reset:
@@ -69,9 +70,7 @@ func (f *Fault) apply(w http.ResponseWriter, r *http.Request) (done bool) {
 		if f.RetryAfter != "" {
 			w.Header().Set("Retry-After", f.RetryAfter)
 		}
-		if f.Vary != "" {
-			w.Header().Set("Vary", f.Vary)
-		}
+		w.Header().Set("Vary", f.Vary)
 		http.Error(w, f.Body, f.Status)
 		return true
 	}

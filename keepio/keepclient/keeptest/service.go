@@ -210,9 +210,7 @@ func (s *Service) put(w http.ResponseWriter, r *http.Request, f *Fault, want str
 		fail(w, http.StatusInsufficientStorage, "insufficient storage")
 		return
 	}
-	if f.Ignore == 0 {
-		s.store(data, r)
-	}
+	s.store(data, r)
 	h := w.Header()
 	h.Set("X-Keep-Replicas-Stored", strconv.Itoa(s.replicas(r)))
 	if f.Replicas != "" {
