@@ -14,9 +14,13 @@ import (
 type ApplyOptions struct {
 	ID     ContentID // of the commit, if not zero; see ApplyWith
 	Base   int64     // the revision that the change is for; 0: whatever is there
+	Exact  bool      // Base is meant even if it is 0
 	Keep   bool      // what it replaces is kept as a version, if anything is
 	Stages []*Stage  // whose contents operations refer to; they are used up if it succeeds
 }
+
+// bound reports whether the change is for one revision only.
+func (o *ApplyOptions) bound() bool { return o.Exact || o.Base != 0 }
 
 // Apply is ApplyWith for a base and no other options.
 func (c *Collection) Apply(ctx context.Context, base int64, build func(t *Tree) ([]Op, error)) (Record, error) {
@@ -49,7 +53,8 @@ func (c *Collection) Apply(ctx context.Context, base int64, build func(t *Tree) 
 // with the next refresh. Blocks that operations refer to must be stored or of one of
 // the stages.
 //
-// The cost is that of the operations, not of the collection.
+// The cost is that of the operations, not of the collection; operations that would
+// add more than some millions of entries are ErrTooManyEntries.
 func (c *Collection) ApplyWith(ctx context.Context, o ApplyOptions, build func(t *Tree) ([]Op, error)) (Record, error) {
 	if c.ReadOnly() {
 		return Record{}, ErrReadOnly
@@ -75,7 +80,7 @@ func (c *Collection) ApplyWith(ctx context.Context, o ApplyOptions, build func(t
 			return Record{}, errors.Join(err, rerr)
 		}
 	}
-	if errors.Is(err, ErrStale) && o.ID != (ContentID{}) {
+	if errors.Is(err, ErrStale) && o.ID != (ContentID{}) && o.bound() {
 		if was, ok := c.committedAs(ctx, o.ID, o.Base); ok {
 			return was, nil
 		}
@@ -93,7 +98,7 @@ func (c *Collection) ApplyWith(ctx context.Context, o ApplyOptions, build func(t
 // returns the record with the revision that it made.
 func (c *Collection) committedAs(ctx context.Context, id ContentID, base int64) (Record, bool) {
 	d, ok := c.fs.cfg.Catalog.(Deltas)
-	if !ok || base == 0 {
+	if !ok {
 		return Record{}, false
 	}
 	rec, changes, kept, err := d.Since(ctx, c.key.id, base)
@@ -159,7 +164,7 @@ func (c *Collection) plan(o *ApplyOptions, build func(t *Tree) ([]Op, error)) (*
 	switch {
 	case c.absorbed || c.deleted:
 		return nil, fs.ErrNotExist
-	case o.Base != 0 && o.Base != c.record.Revision:
+	case o.bound() && o.Base != c.record.Revision:
 		return nil, fmt.Errorf("collection %s is at revision %d, not %d: %w", c.key.id, c.record.Revision, o.Base, ErrStale)
 	}
 	for _, s := range o.Stages {

@@ -24,6 +24,9 @@ func newRollback(t *Tree) *rollback {
 	return &rollback{t: t, was: *t, nodes: make(map[*node]node), dirs: make(map[*dir]savedDir)}
 }
 
+// maxGrowth is how many entries operations that are tried may add.
+const maxGrowth = 4 << 20
+
 // tryAll applies ops to t and returns what its sums are then. It leaves the tree as
 // it was, with those indexes of names that are not of directories that went. The
 // error is that of the first operation that does not apply.
@@ -34,6 +37,9 @@ func (t *Tree) tryAll(ops []Op) (after Tree, err error) {
 		r.save(&ops[i])
 		if err := t.Apply(ops[i]); err != nil {
 			return Tree{}, err
+		}
+		if t.files+t.dirs > r.was.files+r.was.dirs+maxGrowth { // each copy may double what is there
+			return Tree{}, pathError(ops[i].Kind.String(), ops[i].Path, ErrTooManyEntries)
 		}
 	}
 	return *t, nil
