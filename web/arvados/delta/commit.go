@@ -58,7 +58,7 @@ func (h *Handler) commit(w http.ResponseWriter, r call) error {
 	if err := h.checkBlocks(r, ch); err != nil {
 		return err
 	}
-	if ch.data != nil {
+	if len(ch.data) > 0 {
 		stage, err := r.c.NewStage(int64(len(ch.data)))
 		if err != nil {
 			return err
