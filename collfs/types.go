@@ -60,6 +60,17 @@ type User struct {
 	CreatedAt time.Time
 }
 
+// A Token describes what stands for a user in requests; its secret is known to its
+// holder alone.
+type Token struct {
+	UUID      UUID
+	User      UUID
+	Scopes    []string // "METHOD /path"; "all" is everything
+	Label     string   // what it is for
+	CreatedAt time.Time
+	ExpiresAt time.Time // zero: never
+}
+
 // A Level says what a user may do with a project or a collection.
 type Level int
 

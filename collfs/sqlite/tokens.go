@@ -19,14 +19,7 @@ import (
 const secretChars = 50
 
 // A Token describes a token; its secret is known to its holder alone.
-type Token struct {
-	UUID      collfs.UUID
-	User      collfs.UUID
-	Scopes    []string // "METHOD /path"; "all" is everything
-	Label     string   // what it is for
-	CreatedAt time.Time
-	ExpiresAt time.Time // zero: never
-}
+type Token = collfs.Token
 
 // errNoToken says that a token is not good, and not why.
 var errNoToken = fmt.Errorf("token: %w", fs.ErrNotExist)
@@ -122,6 +115,30 @@ func (s *Store) ListTokens(ctx context.Context, user collfs.UUID) ([]Token, erro
 		return err
 	}, `SELECT `+tokenColumns+` FROM token WHERE ?1 IN ('', user) ORDER BY created, uuid`, user)
 	return all, storageError(err)
+}
+
+// Token returns a token by its UUID; a missing one is fs.ErrNotExist.
+func (s *Store) Token(ctx context.Context, id collfs.UUID) (Token, error) {
+	t, err := scanToken(s.readers.row(ctx, `SELECT `+tokenColumns+` FROM token WHERE uuid = ?`, id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return t, fmt.Errorf("token %s: %w", id, fs.ErrNotExist)
+	}
+	return t, storageError(err)
+}
+
+// UpdateToken changes what a token is good for, and until when.
+func (s *Store) UpdateToken(ctx context.Context, id collfs.UUID, scopes []string, expires time.Time) error {
+	list, err := json.Marshal(scopes)
+	if err != nil {
+		return err
+	}
+	return s.write(ctx, func(w *writer) error {
+		n, err := w.exec(`UPDATE token SET scopes = ?, expires = ? WHERE uuid = ?`, string(list), nanos(expires), id)
+		if err == nil && n == 0 {
+			err = fmt.Errorf("token %s: %w", id, fs.ErrNotExist)
+		}
+		return err
+	})
 }
 
 // RevokeToken deletes a token.

@@ -55,7 +55,14 @@ func (s *Store) writeNames(ctx context.Context, fn func(w *writer) error) error 
 }
 
 // ErrLastAdmin says that nobody would be left who may do everything.
-var ErrLastAdmin = errors.New("there is no other active administrator")
+var ErrLastAdmin error = lastAdminError{}
+
+type lastAdminError struct{}
+
+func (lastAdminError) Error() string { return "there is no other active administrator" }
+
+// Is makes it one of the failures that are the caller's.
+func (lastAdminError) Is(target error) bool { return target == fs.ErrInvalid }
 
 // othersAdmin fails when the user is the only active administrator.
 func (w *writer) othersAdmin(id collfs.UUID) error {
@@ -98,6 +105,11 @@ func (s *Store) SetActive(ctx context.Context, id collfs.UUID, active bool) erro
 // stays so: ErrLastAdmin.
 func (s *Store) SetAdmin(ctx context.Context, id collfs.UUID, admin bool) error {
 	return s.updateUser(ctx, id, "admin", admin)
+}
+
+// SetFullName changes what a user is called by people.
+func (s *Store) SetFullName(ctx context.Context, id collfs.UUID, name string) error {
+	return s.updateUser(ctx, id, "full_name", name)
 }
 
 // DeleteUser deletes a user with tokens and shares. One who owns anything, be
@@ -192,6 +204,17 @@ func (s *Store) Users(ctx context.Context, user collfs.UUID) ([]collfs.User, err
 // ListUsers returns all users by name.
 func (s *Store) ListUsers(ctx context.Context) ([]collfs.User, error) {
 	return s.users(ctx, `SELECT `+userColumns+` FROM user ORDER BY name`)
+}
+
+// Acquaintances returns the active users with whom a user shares something, in either
+// direction, by name.
+func (s *Store) Acquaintances(ctx context.Context, user collfs.UUID) ([]collfs.User, error) {
+	// above has, for each share, whom it is for, and all that the target lies in.
+	return s.users(ctx, `WITH RECURSIVE above(user, id) AS (
+			SELECT user, target FROM share WHERE level > 0
+			UNION SELECT above.user, r.owner FROM record r JOIN above ON r.uuid = above.id WHERE r.owner <> '')
+		SELECT `+userColumns+` FROM user WHERE active AND uuid IN (
+			SELECT id FROM above WHERE user = ?1 UNION SELECT user FROM above WHERE id = ?1) ORDER BY name`, user)
 }
 
 func (s *Store) users(ctx context.Context, query string, args ...any) ([]collfs.User, error) {
