@@ -188,7 +188,8 @@ func (f *FS) keepFrozen(ctx context.Context, now *Collection, key slotKey, rec R
 	if err != nil {
 		return nil, err
 	}
-	if PDH(manifest.PDH(text)) != key.pdh {
+	// The catalog may know it by another text for the same tree.
+	if PDH(manifest.PDH(text)) != key.pdh && !(rec.PDH == key.pdh && now.isAt(fr, rec.Revision)) {
 		return nil, iofs.ErrNotExist
 	}
 	rec.PDH = key.pdh
@@ -208,6 +209,13 @@ func (f *FS) keepFrozen(ctx context.Context, now *Collection, key slotKey, rec R
 	f.mu.Unlock()
 	f.evict()
 	return c, nil
+}
+
+// isAt reports whether f, which c was, is a revision, with nothing that isn't committed.
+func (c *Collection) isAt(f *frozen, revision int64) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.changes == f.changes && c.record.Revision == revision && len(c.pending)+len(c.dirty)+c.handed == 0
 }
 
 func (f *FS) open(ctx context.Context, key slotKey) (*Collection, error) {

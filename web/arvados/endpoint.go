@@ -37,6 +37,7 @@ type Request struct {
 	endpoint *Endpoint
 	readers  []collfs.User // whose reading rights count too
 	held     int64         // of API.bodies
+	based    bool          // what its maker has is known better than by the answer
 }
 
 // Writer returns where an endpoint writes an answer that is not JSON.
