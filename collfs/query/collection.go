@@ -33,11 +33,14 @@ var CollectionAttrs = Attrs{
 	"modified_by_user_uuid": Text, "preserve_version": Bool, "replication_desired": Number, "storage_classes_desired": Array,
 }
 
-// A Scope says which collections a query is about.
+// A Scope says which collections or projects a query is about.
 type Scope struct {
-	Readers []collfs.UUID // users: what one of them may read; nil: all there are
-	Trash   bool          // also what is in the trash
-	Old     bool          // also old versions
+	Readers    []collfs.UUID // users: what one of them may read; nil: all there are
+	Trash      bool          // also what is in the trash
+	Old        bool          // also old versions
+	In         collfs.UUID   // only what lies in this project; "": anywhere
+	Below      collfs.UUID   // only what lies in this project or in one below it; "": anywhere
+	SharedWith collfs.UUID   // only what others own, and no reader can reach through a project above; "": of whomever
 }
 
 // A CollectionChange changes what only the API shows of a collection. A nil field

@@ -428,7 +428,8 @@ func (b *batch) flush() error {
 		if err != nil {
 			return err
 		}
-		if err := b.setMeta("event seq", ev.Seq); err != nil {
+		// A note may have a later number than an event that is applied after it.
+		if _, err := b.w.exec(`UPDATE meta SET value = max(value, ?) WHERE key = 'event seq'`, ev.Seq); err != nil {
 			return err
 		}
 	}

@@ -128,23 +128,11 @@ func (s *Store) QueryCollections(ctx context.Context, q query.Query, scope query
 		if q.Limit == 0 {
 			return nil
 		}
-		order := []string{}
-		for _, o := range q.Order {
-			column := columnOf[o.Attr]
-			if column == "" {
-				return fmt.Errorf("order by %q: %w", o.Attr, fs.ErrInvalid)
-			}
-			if o.Desc {
-				column += " DESC NULLS FIRST"
-			} else {
-				column += " ASC NULLS LAST"
-			}
-			order = append(order, strings.Replace(column, "uuid ASC NULLS LAST", "uuid", 1)) // it has an index
+		order, err := orderBy(columnOf, q.Order, "modified DESC, uuid")
+		if err != nil {
+			return err
 		}
-		if len(order) == 0 {
-			order = []string{"modified DESC", "uuid"}
-		}
-		text := from(rowColumns) + " ORDER BY " + strings.Join(order, ", ") + " LIMIT :limit OFFSET :offset"
+		text := from(rowColumns) + order + " LIMIT :limit OFFSET :offset"
 		return eachRow(func(row scanner) error {
 			c, err := scanCollection(row)
 			rows = append(rows, c)
@@ -154,15 +142,20 @@ func (s *Store) QueryCollections(ctx context.Context, q query.Query, scope query
 	return rows, available, err
 }
 
-// selection returns what selects columns of the rows in question. The text differs
+// selection returns what selects columns of the collections in question. The text differs
 // from query to query: it is not to be kept prepared.
 func (s *Store) selection(filters []query.Filter, scope query.Scope) (from func(columns string) string, args []any, err error) {
-	b := sqlBuilder{args: []any{sql.Named("now", nanos(s.now()))}}
 	rows := presentRows
 	if scope.Old {
 		rows += " UNION ALL " + versionRows
 	}
-	with := ""
+	return s.selectionOf(rows, columnOf, filters, scope)
+}
+
+// selectionOf is selection among rows that have columns current, owner and trash.
+func (s *Store) selectionOf(rows string, columns map[string]string, filters []query.Filter, scope query.Scope) (from func(columns string) string, args []any, err error) {
+	b := sqlBuilder{columns: columns, args: []any{sql.Named("now", nanos(s.now()))}}
+	var with []string
 	where := []string{"1"}
 	if scope.Readers != nil {
 		readers, err := json.Marshal(scope.Readers)
@@ -170,10 +163,29 @@ func (s *Store) selection(filters []query.Filter, scope query.Scope) (from func(
 			return nil, nil, err
 		}
 		b.args = append(b.args, sql.Named("readers", string(readers)))
-		with = `WITH RECURSIVE readable(id) AS (SELECT value FROM json_each(:readers)
+		with = append(with, `readable(id) AS (SELECT value FROM json_each(:readers)
 			UNION SELECT target FROM share WHERE level >= 1 AND user IN (SELECT value FROM json_each(:readers))
-			UNION SELECT p.uuid FROM record p JOIN readable ON p.owner = readable.id WHERE p.kind <> 1) `
+			UNION SELECT p.uuid FROM record p JOIN readable ON p.owner = readable.id WHERE p.kind <> 1)`)
 		where = append(where, `(owner IN (SELECT id FROM readable) OR current IN (SELECT id FROM readable))`)
+	}
+	if scope.In != "" {
+		where = append(where, `owner = `+b.arg(string(scope.In)))
+	}
+	if scope.Below != "" {
+		present := ` AND p.trash_at = 0`
+		if scope.Trash {
+			present = ""
+		}
+		with = append(with, `below(id) AS (SELECT `+b.arg(string(scope.Below))+`
+			UNION SELECT p.uuid FROM record p JOIN below ON p.owner = below.id WHERE p.kind <> 1`+present+`)`)
+		where = append(where, `owner IN (SELECT id FROM below)`)
+	}
+	if scope.SharedWith != "" {
+		top := `owner <> ` + b.arg(string(scope.SharedWith)) + ` AND (substr(owner, 7, 5) = 'tpzed'`
+		if scope.Readers != nil {
+			top += ` OR owner NOT IN (SELECT id FROM readable)`
+		}
+		where = append(where, top+`)`)
 	}
 	if !scope.Trash {
 		where = append(where, `(trash IS NULL OR trash > :now)`)
@@ -185,13 +197,41 @@ func (s *Store) selection(filters []query.Filter, scope query.Scope) (from func(
 		}
 		where = append(where, text)
 	}
+	recursive := ""
+	if len(with) > 0 {
+		recursive = `WITH RECURSIVE ` + strings.Join(with, ", ") + ` `
+	}
 	return func(columns string) string {
-		return with + `SELECT ` + columns + ` FROM (` + rows + `) WHERE ` + strings.Join(where, " AND ")
+		return recursive + `SELECT ` + columns + ` FROM (` + rows + `) WHERE ` + strings.Join(where, " AND ")
 	}, b.args, nil
 }
 
+// orderBy is the part of a text that sorts as a query says.
+func orderBy(columns map[string]string, orders []query.Order, without string) (string, error) {
+	var list []string
+	for _, o := range orders {
+		column := columns[o.Attr]
+		switch {
+		case column == "":
+			return "", fmt.Errorf("order by %q: %w", o.Attr, fs.ErrInvalid)
+		case o.Desc:
+			column += " DESC NULLS FIRST"
+		case column != "uuid" && column != "id": // which have an index
+			column += " ASC NULLS LAST"
+		}
+		list = append(list, column)
+	}
+	if len(list) == 0 {
+		list = []string{without}
+	}
+	return " ORDER BY " + strings.Join(list, ", "), nil
+}
+
 // A sqlBuilder collects the arguments of a text.
-type sqlBuilder struct{ args []any }
+type sqlBuilder struct {
+	columns map[string]string // of attributes
+	args    []any
+}
 
 func (b *sqlBuilder) arg(v any) string {
 	name := fmt.Sprintf("p%d", len(b.args))
@@ -219,7 +259,7 @@ func sqlValue(v any) any {
 
 // filter returns the condition that f is.
 func (b *sqlBuilder) filter(f query.Filter) (string, error) {
-	column := columnOf[f.Attr]
+	column := b.columns[f.Attr]
 	if column == "" {
 		return "", fmt.Errorf("filter by %q: %w", f.Attr, fs.ErrInvalid)
 	}

@@ -72,6 +72,9 @@ func (s *Store) Maintain(ctx context.Context) error {
 			_, err = w.exec(`DELETE FROM event WHERE seq <= (SELECT max(seq) FROM event) - ?`, maxEvents)
 		}
 		if err == nil {
+			_, err = w.exec(`DELETE FROM note WHERE at < ?`, nanos(now.Add(-eventTime)))
+		}
+		if err == nil {
 			_, err = w.exec(`DELETE FROM token WHERE expires <> 0 AND expires < ?`, nanos(now))
 		}
 		if err == nil {

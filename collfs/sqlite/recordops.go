@@ -313,6 +313,7 @@ func (f *recordEffects) delete(w *writer, op *collfs.RecordOp) error {
 			`DELETE FROM version WHERE collection = ?`,
 			`DELETE FROM side WHERE collection = ?`,
 			`DELETE FROM share WHERE target = ?`,
+			`DELETE FROM link WHERE head = ?`,
 			`DELETE FROM api_collection WHERE uuid = ?`,
 			`DELETE FROM sent_manifest WHERE collection = ?`,
 		} {

@@ -9,7 +9,7 @@ import (
 
 // format is the number of the schema that this program writes. It is kept as
 // the database's user_version.
-const format = 3
+const format = 4
 
 // ErrFormat says that a store is of a format that this program doesn't know.
 var ErrFormat = errors.New("store has a format that this version does not know")
@@ -154,9 +154,37 @@ CREATE TABLE share (
 	target TEXT NOT NULL,
 	level INTEGER NOT NULL,
 	created INTEGER NOT NULL,
+	uuid TEXT NOT NULL DEFAULT '', -- of the link that the API shows, see shareUUID
 	PRIMARY KEY (user, target)
 ) WITHOUT ROWID;
 CREATE INDEX share_target ON share (target);
+CREATE INDEX share_uuid ON share (uuid);
+-- links of the API that are no shares
+CREATE TABLE link (
+	uuid TEXT PRIMARY KEY,
+	class TEXT NOT NULL,
+	name TEXT NOT NULL,
+	head TEXT NOT NULL,
+	tail TEXT NOT NULL,
+	owner TEXT NOT NULL,
+	properties TEXT NOT NULL, -- a JSON object
+	created INTEGER NOT NULL,
+	modified INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX link_head ON link (head);
+CREATE INDEX link_name ON link (class, name);
+-- what clients have put into the log; numbers are those of events, too
+CREATE TABLE note (
+	seq INTEGER PRIMARY KEY,
+	type TEXT NOT NULL,
+	user TEXT NOT NULL,
+	object TEXT NOT NULL,
+	owner TEXT NOT NULL, -- of the object
+	summary TEXT NOT NULL,
+	properties TEXT NOT NULL, -- a JSON object
+	at INTEGER NOT NULL
+);
+CREATE INDEX note_at ON note (at);
 
 CREATE TABLE lock (
 	token TEXT PRIMARY KEY,
@@ -207,6 +235,35 @@ CREATE TABLE sent_manifest (
 	text BLOB NOT NULL,
 	PRIMARY KEY (collection, revision)
 );
+`,
+	// Format 3 had no links but shares, whose UUIDs nameShares gives, and no notes.
+	3: `
+ALTER TABLE share ADD COLUMN uuid TEXT NOT NULL DEFAULT '';
+CREATE INDEX share_uuid ON share (uuid);
+CREATE TABLE link (
+	uuid TEXT PRIMARY KEY,
+	class TEXT NOT NULL,
+	name TEXT NOT NULL,
+	head TEXT NOT NULL,
+	tail TEXT NOT NULL,
+	owner TEXT NOT NULL,
+	properties TEXT NOT NULL,
+	created INTEGER NOT NULL,
+	modified INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX link_head ON link (head);
+CREATE INDEX link_name ON link (class, name);
+CREATE TABLE note (
+	seq INTEGER PRIMARY KEY,
+	type TEXT NOT NULL,
+	user TEXT NOT NULL,
+	object TEXT NOT NULL,
+	owner TEXT NOT NULL,
+	summary TEXT NOT NULL,
+	properties TEXT NOT NULL,
+	at INTEGER NOT NULL
+);
+CREATE INDEX note_at ON note (at);
 `,
 }
 

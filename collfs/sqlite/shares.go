@@ -29,8 +29,8 @@ func (s *Store) Grant(ctx context.Context, user, target collfs.UUID, level collf
 		if known != 2 {
 			return fmt.Errorf("share of %s with %s: %w", target, user, fs.ErrNotExist)
 		}
-		_, err := w.exec(`INSERT INTO share (user, target, level, created) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET level = ?3`,
-			user, target, level, nanos(s.now()))
+		_, err := w.exec(`INSERT INTO share (user, target, level, created, uuid) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET level = ?3`,
+			user, target, level, nanos(s.now()), s.shareUUID(user, target))
 		return err
 	})
 }

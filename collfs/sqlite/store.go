@@ -191,7 +191,7 @@ func (s *Store) openDatabase(ctx context.Context) (err error) {
 	if err := s.readMeta(); err != nil {
 		return err
 	}
-	return s.nameVersions()
+	return errors.Join(s.nameVersions(), s.nameShares())
 }
 
 // create fills the tables of a new store.

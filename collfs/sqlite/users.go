@@ -136,7 +136,7 @@ func (s *Store) DeleteUser(ctx context.Context, id collfs.UUID) error {
 			err = fmt.Errorf("user %s: %w", id, fs.ErrNotExist)
 		}
 		for _, statement := range []string{
-			`DELETE FROM record WHERE uuid = ?`, `DELETE FROM token WHERE user = ?`, `DELETE FROM share WHERE ? IN (user, target)`, `DELETE FROM side WHERE collection = ?`,
+			`DELETE FROM record WHERE uuid = ?`, `DELETE FROM token WHERE user = ?`, `DELETE FROM share WHERE ? IN (user, target)`, `DELETE FROM link WHERE ? IN (head, tail, owner)`, `DELETE FROM side WHERE collection = ?`,
 		} {
 			if err == nil {
 				_, err = w.exec(statement, id)
