@@ -92,6 +92,9 @@ func (r *run) worded(err error) error {
 	if err == nil {
 		return nil
 	}
+	if r.source.cluster != nil {
+		return fmt.Errorf("not everything could be done at the end of the mount: %w", err)
+	}
 	return fmt.Errorf("not everything could be done at the end of the mount: %w\nwhat programs were told is kept lies in %s and %s and is taken up at the next start; what is named above may not be",
 		err, filepath.Join(r.source.dir, "journal"), filepath.Join(r.source.dir, "open"))
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -11,13 +10,15 @@ import (
 
 	"keepdav/cmd/internal/embedded"
 	"keepdav/cmd/internal/flags"
+	"keepdav/cmd/internal/settings"
 	"keepdav/cmd/internal/version"
 )
 
 // storeFlags say what is mounted, and as whom.
 type storeFlags struct {
-	Store string `placeholder:"DIR" default:"" env:"KEEPDAV_STORE" type:"path" help:"Directory of the store. Default: ${store}."`
-	User  string `default:"admin" env:"KEEPDAV_AS" placeholder:"NAME" help:"Whose /home and rights are meant. Default: ${default}."`
+	Store   string `placeholder:"DIR" default:"" env:"KEEPDAV_STORE" type:"path" help:"Directory of a store on this machine, whatever ARVADOS_API_HOST says. Default: ${store}."`
+	Cluster bool   `help:"A cluster, or a keep-dav elsewhere: the one that ARVADOS_API_HOST and ARVADOS_API_TOKEN name, or a settings.conf (default when ARVADOS_API_HOST is set, or there is no store)."`
+	User    string `default:"admin" env:"KEEPDAV_AS" placeholder:"NAME" help:"Whose /home and rights are meant, of a store. Default: ${default}. On a cluster the token says."`
 }
 
 // modeFlags say what the mount point shows.
@@ -30,16 +31,16 @@ type modeFlags struct {
 	Shared     bool   `xor:"mode" group:"What is shown" help:"What others share with the user."`
 	ByID       bool   `name:"by-id" xor:"mode" group:"What is shown" help:"Collections and projects, each found by its UUID or portable data hash, none listed."`
 	ByPDH      bool   `name:"by-pdh" xor:"mode" group:"What is shown" help:"Collections, each found by its portable data hash, none listed."`
-	ByTag      bool   `name:"by-tag" xor:"mode" group:"What is shown" help:"Only with a cluster."`
+	ByTag      bool   `name:"by-tag" xor:"mode" group:"What is shown" help:"Not offered."`
 
 	MountHome   []string `sep:"none" placeholder:"PATH" group:"What is shown" help:"The home project as the directory PATH of the mount point. All --mount-… flags can be repeated."`
 	MountShared []string `sep:"none" placeholder:"PATH" group:"What is shown" help:"What others share."`
 	MountTmp    []string `sep:"none" placeholder:"PATH" group:"What is shown" help:"A private collection that is in no project and ends with the mount."`
 	MountByID   []string `sep:"none" name:"mount-by-id" placeholder:"PATH" group:"What is shown" help:"See --by-id."`
 	MountByPDH  []string `sep:"none" name:"mount-by-pdh" placeholder:"PATH" group:"What is shown" help:"See --by-pdh."`
-	MountByTag  []string `sep:"none" name:"mount-by-tag" placeholder:"PATH" group:"What is shown" help:"Only with a cluster."`
+	MountByTag  []string `sep:"none" name:"mount-by-tag" placeholder:"PATH" group:"What is shown" help:"Not offered."`
 
-	Filters string `group:"What is shown" placeholder:"JSON" help:"Only with a cluster."`
+	Filters string `group:"What is shown" placeholder:"JSON" help:"Not offered."`
 }
 
 // accessFlags say who may do what.
@@ -72,18 +73,23 @@ type runFlags struct {
 	UnmountTimeout flags.Seconds `default:"2.0" placeholder:"SECONDS" group:"Unmounting" help:"How long programs that use the mount are waited for; then it goes while they have files open. Data that is not written down is always waited for. Default: ${default}."`
 }
 
-// clusterFlags are of use with a cluster, or as fine-tuning that a store of one's own does not need.
-type clusterFlags struct {
+// cacheFlags say how much is remembered.
+type cacheFlags struct {
 	DirectoryCache flags.Bytes `default:"128MiB" placeholder:"SIZE" group:"Caches" help:"Memory for collections that are loaded and not in use. Default: ${default}."`
-	FileCache      flags.Bytes `default:"0" placeholder:"SIZE" group:"Caches" help:"Taken and of no use yet: a store on this machine is read where it is."`
-	DiskCache      bool        `xor:"cache" group:"Caches" help:"As --file-cache."`
-	RAMCache       bool        `name:"ram-cache" xor:"cache" group:"Caches" help:"As --file-cache."`
-	DiskCacheDir   string      `type:"path" placeholder:"DIR" group:"Caches" help:"As --file-cache."`
+	FileCache      flags.Bytes `default:"0" placeholder:"SIZE" group:"Caches" help:"Room for blocks of a cluster, on the disk or in memory; 0: a tenth of the disk, or 256MiB of memory. (A store on this machine is read where it is.)"`
+	DiskCache      bool        `xor:"cache" group:"Caches" help:"Keep blocks of a cluster on the disk (default)."`
+	RAMCache       bool        `name:"ram-cache" xor:"cache" group:"Caches" help:"Keep them in memory, until the mount ends."`
+	DiskCacheDir   string      `type:"path" placeholder:"DIR" group:"Caches" help:"Where to keep them on the disk; other clients may use it, too. Default: ${cache}."`
+}
 
-	RefreshTime           flags.Seconds `default:"15" placeholder:"SECONDS" group:"Cluster" help:"Taken and of no use yet: a store on this machine tells its changes at once."`
-	DisableEventListening bool          `group:"Cluster" help:"As --refresh-time."`
-	Retries               int           `default:"10" placeholder:"N" group:"Cluster" help:"As --refresh-time."`
-	StorageClasses        string        `placeholder:"CLASSES" group:"Cluster" help:"A store on this machine has one, default."`
+// clusterFlags say how a cluster is used.
+type clusterFlags struct {
+	RefreshTime           flags.Seconds `default:"15" placeholder:"SECONDS" group:"Cluster" help:"How often a cluster is asked for changes, where it does not tell them. Default: ${default}."`
+	DisableEventListening bool          `group:"Cluster" help:"Ask a cluster for changes, as often as --refresh-time says, even if it would tell them."`
+	Retries               int           `default:"10" placeholder:"N" group:"Cluster" help:"How often what fails is tried again, at growing intervals, before a program hears of it. Default: ${default}."`
+	StorageClasses        string        `placeholder:"CLASSES" group:"Cluster" help:"Storage classes of new blocks, separated by commas. Default: those of the cluster."`
+	StateDir              string        `env:"KEEPDAV_STATE" type:"path" placeholder:"DIR" group:"Cluster" help:"For what is written and not on the cluster yet. Default: ${state}."`
+	AcceptLostUpdates     bool          `group:"Cluster" help:"Write to a cluster that keeps no versions of collections, where others may overwrite what is written here."`
 	Encoding              string        `default:"utf-8" placeholder:"NAME" group:"Cluster" help:"utf-8 is the only one. Names keep all their bytes."`
 }
 
@@ -93,6 +99,7 @@ type mountCmd struct {
 	accessFlags
 	writeFlags
 	runFlags
+	cacheFlags
 	clusterFlags
 
 	Exec        bool        `group:"Running" placeholder:"CMD…" help:"Last of all flags: run a command while it is mounted, then unmount and return its exit code."`
@@ -100,9 +107,10 @@ type mountCmd struct {
 
 	Dir string `arg:"" optional:"" name:"mountpoint" type:"path" help:"Mount point: an existing directory."`
 
-	command []string // after --exec
-	source  string   // shown by mount tables; "": the store
-	as      string   // of a line of fstab: the user, whatever User is
+	command []string           // after --exec
+	cluster *settings.Settings // of the cluster; nil: a store is meant
+	source  string             // shown by mount tables; "": the store
+	as      string             // of a line of fstab: the user, whatever User is
 }
 
 func (c *mountCmd) Help() string {
@@ -126,8 +134,8 @@ func (versionFlag) BeforeReset(app *kong.Kong) error {
 	return nil
 }
 
-// errTags is about what only an API server knows.
-const errTags = "needs the API of an Arvados cluster, which keep-mount cannot use yet"
+// errTags is about what mounts do not show.
+const errTags = "is not offered: a project shows what lies in it, by its name"
 
 // Validate refuses what cannot be done, or would mean nothing.
 func (c *mountCmd) Validate() error {
@@ -150,8 +158,10 @@ func (c *mountCmd) Validate() error {
 		return errors.New("--custom shows what --mount-… flags name, and there are none")
 	case !strings.EqualFold(c.Encoding, "utf-8") && !strings.EqualFold(c.Encoding, "utf8"):
 		return fmt.Errorf("--encoding %s: names are UTF-8, and keep all their bytes", c.Encoding)
-	case c.StorageClasses != "" && c.StorageClasses != "default":
-		return fmt.Errorf("--storage-classes %s: a store on this machine has one class, default", c.StorageClasses)
+	case c.Cluster && c.Store != "":
+		return errors.New("--cluster and --store (or KEEPDAV_STORE): only one of them can be mounted")
+	case c.RAMCache && c.DiskCacheDir != "":
+		return errors.New("--disk-cache-dir is of no use with --ram-cache")
 	case c.Retries < 0 || c.ReadAhead < 0:
 		return errors.New("--retries and --read-ahead cannot be less than 0")
 	case c.Subtype == "" || strings.ContainsAny(c.Subtype, ", \t\n/"):
@@ -163,15 +173,6 @@ func (c *mountCmd) Validate() error {
 	}
 	_, err := c.layout()
 	return err
-}
-
-// cluster says why the mount would have to be of a cluster, "" when a store is meant.
-func (c *mountCmd) cluster() error {
-	host := os.Getenv("ARVADOS_API_HOST")
-	if host == "" || c.Store != "" {
-		return nil
-	}
-	return fmt.Errorf("ARVADOS_API_HOST is set (%s), and keep-mount cannot use clusters yet: name a store of this machine with --store, or unset it", host)
 }
 
 // storeDir is the directory of the store.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -45,9 +47,9 @@ func TestEveryFlagOfArvMountIsTaken(t *testing.T) {
 func TestFlagsThatCannotWorkSayWhy(t *testing.T) {
 	for flags, want := range map[string]string{
 		"":                                  "mount point is expected",
-		"/mnt --by-tag":                     "API of an Arvados cluster",
-		"/mnt --mount-by-tag x":             "API of an Arvados cluster",
-		"/mnt --filters []":                 "API of an Arvados cluster",
+		"/mnt --by-tag":                     "is not offered",
+		"/mnt --mount-by-tag x":             "is not offered",
+		"/mnt --filters []":                 "is not offered",
 		"/mnt --home --shared":              "only one of --home, --shared",
 		"/mnt --read-only --read-write":     "can't be used together",
 		"/mnt --home --mount-home h":        "--home cannot be combined",
@@ -63,7 +65,6 @@ func TestFlagsThatCannotWorkSayWhy(t *testing.T) {
 		"/mnt --project " + someCollection:  "not that of a project",
 		"/mnt --project " + somePDH:         "no UUID",
 		"/mnt --encoding latin-1":           "UTF-8",
-		"/mnt --storage-classes archive":    "one class",
 		"/mnt --retries=-1":                 "less than 0",
 		"/mnt --directory-cache 5apples":    "not a size",
 		"/mnt --unmount-timeout x":          "not a time",
@@ -96,7 +97,7 @@ func TestDefaultsAreThoseOfArvMount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := c.request("/mnt")
+	r := c.request("/mnt", c.User)
 	if !r.ReadOnly || !r.CommitOnClose || r.AllowOther || r.User != "admin" || c.patience() != 2*time.Second {
 		t.Errorf("a mount without flags is %+v, patient for %v", r, c.patience())
 	}
@@ -142,18 +143,68 @@ func TestLayouts(t *testing.T) {
 }
 
 func TestAClusterIsNotMistakenForAStore(t *testing.T) {
-	t.Setenv("ARVADOS_API_HOST", "api.example:443")
 	t.Setenv("KEEPDAV_STORE", "")
+	conf, stores := t.TempDir(), t.TempDir()
+	settingsFile := filepath.Join(conf, "arvados", "settings.conf")
+	writeText(t, settingsFile, "ARVADOS_API_HOST=file.example\nARVADOS_API_TOKEN=abc\n")
+	writeText(t, filepath.Join(stores, "keepdav", "keepdav.db"), "")
+	host := map[string]string{"ARVADOS_API_HOST": "env.example", "ARVADOS_API_TOKEN": "abc"}
+	file := map[string]string{"XDG_CONFIG_HOME": conf}
 	for _, c := range []struct {
-		args []string
-		ok   bool
-	}{{[]string{"/mnt"}, false}, {[]string{"/mnt", "--store", "/tmp/s"}, true}} {
-		m, err := parsed(c.args...)
+		name  string
+		args  string
+		env   map[string]string
+		store bool   // there is one in the usual place
+		want  string // "": the store
+		fail  string
+	}{
+		{name: "nothing", want: ""},
+		{name: "environment", env: host, want: "env.example"},
+		{name: "environment, and a store in its place", env: host, store: true, want: "env.example"},
+		{name: "a store that is named", args: "--store /tmp/s", env: host, want: ""},
+		{name: "a settings file", env: file, want: "file.example"},
+		{name: "a settings file, and a store in its place", env: file, store: true, want: ""},
+		{name: "a cluster that is asked for", args: "--cluster", env: file, store: true, want: "file.example"},
+		{name: "a cluster that is not named", args: "--cluster", fail: "ARVADOS_API_HOST is not set"},
+		{name: "no token", env: map[string]string{"ARVADOS_API_HOST": "env.example"}, fail: "ARVADOS_API_TOKEN is not set"},
+		{name: "classes of a store", args: "--storage-classes hot", fail: "one class, default"},
+		{name: "classes of a cluster", args: "--storage-classes hot,cold", env: host, want: "env.example"},
+	} {
+		data := t.TempDir()
+		if c.store {
+			data = stores
+		}
+		t.Setenv("XDG_DATA_HOME", data)
+		m, err := parsed(append(strings.Fields(c.args), "/mnt")...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := m.cluster(); (err == nil) != c.ok {
-			t.Errorf("%q with ARVADOS_API_HOST: %v", c.args, err)
+		err = m.choose(func(name string) (string, bool) {
+			if name == "XDG_CONFIG_DIRS" {
+				return data, true // nothing of this machine
+			}
+			v, ok := c.env[name]
+			return v, ok
+		})
+		got := ""
+		if m.cluster != nil {
+			got = m.cluster.Name()
 		}
+		switch {
+		case c.fail == "" && (err != nil || got != c.want):
+			t.Errorf("%s: %q, %v; want %q", c.name, got, err, c.want)
+		case c.fail != "" && (err == nil || !strings.Contains(err.Error(), c.fail)):
+			t.Errorf("%s: %v; want %q in it", c.name, err, c.fail)
+		}
+	}
+}
+
+func writeText(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

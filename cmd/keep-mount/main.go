@@ -20,6 +20,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"keepdav/cmd/internal/cluster"
 	"keepdav/cmd/internal/completion"
 	"keepdav/cmd/internal/embedded"
 	"keepdav/cmd/internal/flags"
@@ -36,9 +37,9 @@ const (
 	exitNoExecute = 126 // the command after --exec cannot be run
 	exitNoCommand = 127 // there is no such command
 	description   = "Collections as a directory, mounted with FUSE.\n\n" +
-		"keep-mount DIR shows the projects and collections of a store at DIR, read-only until --read-write is given. " +
+		"keep-mount DIR shows the projects and collections of a cluster, or of a store on this machine, at DIR, read-only until --read-write is given. " +
 		"It returns when the mount works and goes on in the background, until DIR is unmounted. " +
-		"While keep-dav or another keep-mount has the store open, the mount is served by that one."
+		"While keep-dav or another keep-mount has the store open, the mount is served by that one. A cluster is used when ARVADOS_API_HOST is set."
 )
 
 type cli struct {
@@ -96,7 +97,10 @@ func newParser(c *cli) (*kong.Kong, error) {
 	return kong.New(c,
 		kong.Name("keep-mount"),
 		kong.Description(description),
-		kong.Vars{"store": embedded.DefaultDir(), "read_ahead": strconv.Itoa(mounting.DefaultReadAhead)},
+		kong.Vars{
+			"store": embedded.DefaultDir(), "state": cluster.DefaultState(os.LookupEnv), "cache": cluster.DefaultCache(os.LookupEnv, os.Geteuid()),
+			"read_ahead": strconv.Itoa(mounting.DefaultReadAhead),
+		},
 		flags.Exact(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 110}),
 	)

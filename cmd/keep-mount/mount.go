@@ -27,7 +27,7 @@ func (c *mountCmd) Run(p *program) error {
 	case c.Unmount:
 		return c.unmount(p)
 	}
-	if err := c.cluster(); err != nil {
+	if err := c.choose(os.LookupEnv); err != nil {
 		return err
 	}
 	waiting, err := whoStarted()
@@ -105,7 +105,7 @@ func (r *run) mountAt(ctx context.Context, dir string) (err error) {
 		if r.source, err = openSource(ctx, r.mountCmd, r.serve, patience, r.log); err != nil {
 			return err
 		}
-		if r.mount, err = r.source.mount(ctx, dir, r.request(dir), r.stderr()); err == nil {
+		if r.mount, err = r.source.mount(ctx, dir, r.request(dir, r.source.user), r.stderr()); err == nil {
 			return nil
 		}
 		if !errors.Is(err, mounting.ErrLeaving) && !errors.Is(err, control.ErrNoServer) {
@@ -164,20 +164,25 @@ func (r *run) stderr() io.Writer {
 	return os.Stderr
 }
 
-func (c *mountCmd) request(dir string) mounting.Request {
+// request is what is to be mounted, as user sees it.
+func (c *mountCmd) request(dir, user string) mounting.Request {
 	layout, _ := c.layout() // Validate has seen to it
 	source := c.source
-	for _, s := range []string{c.Fsns, c.storeDir()} {
+	of := c.storeDir()
+	if c.cluster != nil {
+		of = c.cluster.Name()
+	}
+	for _, s := range []string{c.Fsns, of} {
 		if source == "" {
 			source = s
 		}
 	}
 	return mounting.Request{
-		Dir: dir, User: c.User, Layout: layout,
+		Dir: dir, User: user, Layout: layout,
 		ReadOnly: !c.ReadWrite, AllowOther: c.AllowOther, Posix: c.Posix,
 		CommitOnClose: c.Commit == "close", WriteCache: c.WriteCache, ReadAhead: c.ReadAhead,
 		DirectoryCache: int64(c.DirectoryCache), UID: uint32(os.Getuid()), GID: uint32(os.Getgid()),
-		Source: source, Subtype: c.Subtype, Crunchstat: time.Duration(c.Crunchstat), Debug: c.Debug,
+		Source: source, Subtype: c.Subtype, StorageClasses: c.classes(), Crunchstat: time.Duration(c.Crunchstat), Debug: c.Debug,
 	}
 }
 

@@ -22,13 +22,15 @@ import (
 // A source is where mounts come from: a store that this process has open, or the
 // process that has.
 type source struct {
-	dir     string
+	dir     string // of the store
+	user    string // whose site is mounted
 	log     zerolog.Logger
 	store   *embedded.Store // nil: another process has it open
 	host    *mounting.Host
 	control *control.Server
 	garbage sync.WaitGroup // collecting it
 	leave   context.CancelFunc
+	cluster *clusterSource // instead of all that but the host; nil: a store
 }
 
 // How long a program that has the lock of the store, and does not answer, may take to begin or to
@@ -41,6 +43,9 @@ const (
 
 // openSource opens the store, or finds who has it open. It has to be closed.
 func openSource(ctx context.Context, c *mountCmd, serve mounting.Serve, patience time.Duration, log zerolog.Logger) (*source, error) {
+	if c.cluster != nil {
+		return openCluster(ctx, c, serve, log)
+	}
 	dir, err := filepath.Abs(c.storeDir())
 	if err != nil {
 		return nil, err
@@ -48,7 +53,7 @@ func openSource(ctx context.Context, c *mountCmd, serve mounting.Serve, patience
 	if err := c.checkStore(dir); err != nil {
 		return nil, err
 	}
-	s := &source{dir: dir, log: log}
+	s := &source{dir: dir, user: c.User, log: log}
 	for late := time.Now().Add(patience); ; {
 		if answers, err := control.Answers(ctx, dir); answers || err != nil {
 			return s, err
@@ -110,7 +115,7 @@ func (s *source) beHost(ctx context.Context, serve mounting.Serve) (err error) {
 
 // mount mounts at dir.
 func (s *source) mount(ctx context.Context, dir string, r mounting.Request, crunchstat io.Writer) (*mounting.Mount, error) {
-	if s.store == nil {
+	if s.store == nil && s.cluster == nil {
 		return mounting.Attach(ctx, s.dir, dir, r, crunchstat)
 	}
 	return s.host.Mount(ctx, dir, r, crunchstat)
@@ -136,6 +141,9 @@ const guestPatience = 30 * time.Second
 
 // close asks mounts of other processes to end, waits for that, and writes everything down.
 func (s *source) close(ctx context.Context) error {
+	if s.cluster != nil {
+		return s.cluster.close(ctx)
+	}
 	if s.store == nil {
 		return nil
 	}
