@@ -103,6 +103,7 @@ func startSession(ctx context.Context, root string, at *place, p parts, conf Ses
 	}()
 	s.Spool, err = keepio.OpenSpool(keepio.SpoolConfig{
 		Dir:      at.openDir(),
+		Remote:   true,
 		Store:    p.blocks,
 		NextID:   at.nextID,
 		OnStored: func(_ context.Context, b []keepio.Stored) error { return at.onStored(b) },
@@ -159,11 +160,9 @@ func (s *Session) Ready() error {
 	return err
 }
 
-// Dirty tells whether anything is not committed, or not stored.
+// Dirty tells whether anything is not committed. What is in no collection yet does not
+// count.
 func (s *Session) Dirty() bool {
-	if s.Waiting() > 0 {
-		return true
-	}
 	cs, done := s.Files.Loaded()
 	defer done()
 	for _, c := range cs {
@@ -175,6 +174,9 @@ func (s *Session) Dirty() bool {
 	defer s.mu.Unlock()
 	return len(s.left) > 0
 }
+
+// Unload drops the collections from memory that nobody uses.
+func (s *Session) Unload() { s.Files.Unload(func(collfs.UUID, int) bool { return true }) }
 
 // Revalidate forgets what is remembered of records and reads the collection of name
 // again, if it is loaded.
