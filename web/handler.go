@@ -25,11 +25,13 @@ import (
 	"keepdav/web/listen"
 )
 
-// Config is what a Handler is made of. Auth and Site must be set.
+// Config is what a Handler is made of. Door must be set, or Auth and Site.
 type Config struct {
 	Auth *auth.Authenticator
 	// Site returns the site as a user sees it.
 	Site func(collfs.User) davfs.FileSystem
+	// Door lets requests in. Nil: Auth finds out who makes them, and Site what is shown.
+	Door Door
 	// DAV is what the protocol's handler is made of; its Session, Prefix and
 	// Lister are filled in.
 	DAV dav.Config
@@ -81,6 +83,9 @@ type Handler struct {
 func NewHandler(conf Config) *Handler {
 	if conf.Metrics == nil {
 		conf.Metrics = NewMetrics()
+	}
+	if conf.Door == nil {
+		conf.Door = accountsDoor{conf.Auth, conf.Site}
 	}
 	raw := make([]byte, 5)
 	rand.Read(raw)
@@ -187,11 +192,15 @@ func (h *Handler) route(w *response, r *http.Request, client netip.Addr, secure 
 			w.Header().Set("Referrer-Policy", "no-referrer") // the URL has the token, and files have links
 		}
 	}
-	user, err := h.conf.Auth.Check(r.Context(), header, client)
+	visit, err := h.enter(r, header, client, req.prefix)
 	if err != nil {
 		h.refuse(w, r, err)
 		return
 	}
+	if visit.Leave != nil {
+		defer visit.Leave()
+	}
+	user := visit.User
 	w.user = user.Name
 	req.user = user
 	if path == "/metrics" && h.conf.AdminMetrics {
@@ -202,7 +211,14 @@ func (h *Handler) route(w *response, r *http.Request, client netip.Addr, secure 
 		h.conf.Metrics.Handler().ServeHTTP(w, r)
 		return
 	}
-	req.fs = h.conf.Site(user)
+	req.fs = visit.FS
+	if visit.Fresh != nil && wantsFresh(r) {
+		if err := visit.Fresh(r.Context(), siteName(r, req.prefix)); err != nil {
+			w.err = err
+			w.fail(dav.Status(err), "", "what is there now cannot be found out at the moment")
+			return
+		}
+	}
 	if req.prefix != "" {
 		id, _, _ := strings.Cut(strings.TrimPrefix(req.prefix, "/c="), "/")
 		req.fs = below(req.fs, "/by_id/"+shortID(id))

@@ -60,9 +60,11 @@ type Authenticator struct {
 	byUser   *limiter
 	flight   singleflight.Group // one argon2 for many connections with the same header
 	turns    chan struct{}      // held while a password is compared and its failure counted
+	parse    func(header string) (credentials, bool)
 
 	mu       sync.RWMutex             // guards the fields below
 	verified map[[32]byte]*credential // by keyed hash of the header
+	denied   map[[32]byte]time.Time   // until when what was found bad is bad without asking, see NewTokens; else nil
 	epoch    uint64                   // counts calls of Forget
 }
 
@@ -88,6 +90,7 @@ func New(accounts Accounts, ttl time.Duration) *Authenticator {
 		byUser:   newLimiter(userBurst, userEvery),
 		verified: map[[32]byte]*credential{},
 		turns:    make(chan struct{}, maxHashers),
+		parse:    parse,
 	}
 	a.macs.New = func() any { return hmac.New(sha256.New, key) }
 	// Somebody who does not exist is checked against this, so that the time of
@@ -105,6 +108,7 @@ func (a *Authenticator) Forget() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	clear(a.verified)
+	clear(a.denied)
 	a.epoch++
 }
 
@@ -117,13 +121,17 @@ func (a *Authenticator) Check(ctx context.Context, header string, addr netip.Add
 	}
 	key := a.keyOf(header)
 	a.mu.RLock()
-	c := a.verified[key]
+	c, bad := a.verified[key], a.denied[key]
 	epoch := a.epoch
 	a.mu.RUnlock()
-	if c != nil && time.Now().Before(c.recheck) {
+	now := time.Now()
+	if c != nil && now.Before(c.recheck) {
 		return c.user, nil
 	}
-	cred, ok := parse(header)
+	if now.Before(bad) {
+		return collfs.User{}, ErrDenied
+	}
+	cred, ok := a.parse(header)
 	if !ok {
 		return collfs.User{}, ErrDenied
 	}
@@ -143,6 +151,7 @@ func (a *Authenticator) Check(ctx context.Context, header string, addr netip.Add
 	if errors.Is(err, ErrDenied) {
 		a.mu.Lock()
 		delete(a.verified, key)
+		a.rememberBadLocked(key)
 		a.mu.Unlock()
 	}
 	if err != nil {
