@@ -26,12 +26,8 @@ const prefix = "/arvados/v1/"
 // MaxRequestSize is how long the body of a request may be, in bytes.
 const MaxRequestSize = 128 << 20
 
-// Bodies that are longer than smallBody share bodyBudget: together they occupy no
-// more than that.
-const (
-	smallBody  = 1 << 20
-	bodyBudget = 2 * MaxRequestSize
-)
+// smallBody is how long a body may be that needs no part of API.bodies.
+const smallBody = 1 << 20
 
 // Auth knows the tokens.
 type Auth interface {
@@ -62,7 +58,8 @@ type Config struct {
 type API struct {
 	conf   Config
 	routes map[string][]*route // by the number of segments and the first, see routeKey
-	bodies *semaphore.Weighted
+	bodies *semaphore.Weighted // bytes that longer bodies may occupy together
+	limit  int64               // of one: MaxRequestSize, but in tests
 }
 
 // New returns an API without endpoints: see Add.
@@ -70,7 +67,7 @@ func New(conf Config) *API {
 	if conf.Now == nil {
 		conf.Now = time.Now
 	}
-	return &API{conf: conf, routes: make(map[string][]*route), bodies: semaphore.NewWeighted(bodyBudget)}
+	return &API{conf: conf, routes: make(map[string][]*route), bodies: semaphore.NewWeighted(2 * MaxRequestSize), limit: MaxRequestSize}
 }
 
 // Now returns the time by the API's clock.

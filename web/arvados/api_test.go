@@ -306,14 +306,16 @@ func (e *endless) Read(p []byte) (int, error) {
 }
 
 func TestBodiesAreBounded(t *testing.T) {
+	a := echoAPI(t)
+	a.limit = 2 << 20
 	r := newRequest("POST", "/arvados/v1/things", "application/json", "")
-	r.Body, r.ContentLength = io.NopCloser(&endless{}), MaxRequestSize+1
-	if status, _, _ := call(t, echoAPI(t), r); status != 413 {
+	r.Body, r.ContentLength = io.NopCloser(&endless{}), a.limit+1
+	if status, _, _ := call(t, a, r); status != 413 {
 		t.Errorf("an announced body that is too long = %d; want 413", status)
 	}
 	body := &endless{}
 	r.Body, r.ContentLength = io.NopCloser(body), -1
-	if status, _, _ := call(t, echoAPI(t), r); status != 413 || body.read > MaxRequestSize+1<<20 {
+	if status, _, _ := call(t, a, r); status != 413 || body.read > 2*a.limit {
 		t.Errorf("a body that never ends = %d after %d bytes; want 413", status, body.read)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"keepdav/collfs/manifest"
 	"keepdav/collfs/query"
 	"keepdav/keepio"
+	"keepdav/web/arvados/signing"
 )
 
 // Records is what a catalog knows of collections for the API. The errors are those
@@ -50,7 +51,7 @@ type Collections struct {
 	Folders collfs.Folders
 	Records Records
 	Blocks  Blocks
-	Signer  Signer
+	Signer  *signing.Signer
 }
 
 // collections are the endpoints of collections.
@@ -227,7 +228,7 @@ func (c *collections) show(ctx context.Context, req *Request, rec query.Collecti
 	if signed {
 		i["manifest_text"] = string(text)
 		if !rec.Trashed(c.now()) {
-			out, err := c.conf.Signer.signText(text, req.Token, rec.TrashAt)
+			out, err := signText(c.conf.Signer, text, req.Token, rec.TrashAt)
 			if err != nil {
 				return nil, err
 			}
@@ -285,7 +286,7 @@ func (c *collections) getPDH(ctx context.Context, req *Request, pdh collfs.PDH, 
 	if err != nil {
 		return nil, err
 	}
-	signed, err := c.conf.Signer.signText(text, req.Token, time.Time{})
+	signed, err := signText(c.conf.Signer, text, req.Token, time.Time{})
 	if err != nil {
 		return nil, err
 	}

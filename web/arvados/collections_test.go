@@ -101,7 +101,7 @@ func (e *env) signerFor(user, locator string) string {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	return e.signer.Sign(loc, e.tokens[user], time.Time{}).String()
+	return e.signer.Sign(loc, e.tokens[user]).String()
 }
 
 func TestWhatMayBeDoneIsUpToThePermissions(t *testing.T) {

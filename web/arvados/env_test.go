@@ -18,6 +18,7 @@ import (
 	"keepdav/collfs/sqlite"
 	"keepdav/keepio"
 	"keepdav/keepio/dirstore"
+	"keepdav/web/arvados/signing"
 )
 
 // An env is an API over a store in a directory, with the users alice, bob and root,
@@ -29,7 +30,7 @@ type env struct {
 	sql    *sqlite.Store
 	files  *collfs.FS
 	blocks *dirstore.Store
-	signer Signer
+	signer *signing.Signer
 	tokens map[string]string
 	users  map[string]collfs.UUID
 
@@ -88,8 +89,7 @@ func newEnv(t testing.TB) *env {
 			}
 		}
 	})
-	e.signer = NewSigner(e.sql.Meta().Secret)
-	e.signer.Now = clock
+	e.signer = signing.New(e.sql.Meta().Secret).At(clock)
 	for _, name := range []string{"root", "alice", "bob"} {
 		u, err := e.sql.CreateUser(t.Context(), name, name+" Tester", "", name == "root")
 		must(err)
@@ -124,7 +124,7 @@ func (e *env) block(user, data string) string {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	return e.signer.Sign(keepio.MakeLocator(hash, int64(len(data))), e.tokens[user], time.Time{}).String()
+	return e.signer.Sign(keepio.MakeLocator(hash, int64(len(data))), e.tokens[user]).String()
 }
 
 func locatorOf(data string) string { return fmt.Sprintf("%x+%d", md5.Sum([]byte(data)), len(data)) }

@@ -230,14 +230,14 @@ func (req *Request) readBody() error {
 // slurp reads the whole body.
 func (req *Request) slurp() ([]byte, error) {
 	r := req.HTTP
-	tooLarge := &Error{Status: http.StatusRequestEntityTooLarge, Text: fmt.Sprintf("the body is longer than %d bytes", MaxRequestSize)}
-	if r.ContentLength > MaxRequestSize {
+	tooLarge := &Error{Status: http.StatusRequestEntityTooLarge, Text: fmt.Sprintf("the body is longer than %d bytes", req.api.limit)}
+	if r.ContentLength > req.api.limit {
 		return nil, tooLarge
 	}
 	if r.ContentLength < 0 || r.ContentLength > smallBody {
 		hold := r.ContentLength
 		if hold < 0 {
-			hold = MaxRequestSize // it may be as long as that
+			hold = req.api.limit // it may be as long as that
 		}
 		if err := req.api.bodies.Acquire(r.Context(), hold); err != nil {
 			return nil, err
@@ -248,7 +248,7 @@ func (req *Request) slurp() ([]byte, error) {
 	if r.ContentLength > 0 {
 		buf.Grow(int(r.ContentLength) + bytes.MinRead)
 	}
-	_, err := buf.ReadFrom(http.MaxBytesReader(req.w, r.Body, MaxRequestSize))
+	_, err := buf.ReadFrom(http.MaxBytesReader(req.w, r.Body, req.api.limit))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, tooLarge
 	}

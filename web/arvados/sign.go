@@ -2,9 +2,6 @@ package arvados
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,56 +12,19 @@ import (
 	"keepdav/collfs"
 	"keepdav/collfs/manifest"
 	"keepdav/keepio"
+	"keepdav/web/arvados/signing"
 )
 
-// DefaultSignatureTTL is how long permission signatures are good.
-const DefaultSignatureTTL = 14 * 24 * time.Hour
-
-// A Signer makes and checks the permissions to read blocks that locators carry.
-type Signer struct {
-	Key string
-	TTL time.Duration
-	Now func() time.Time // nil: time.Now
-}
-
-// NewSigner returns a signer whose key belongs to a store's secret.
-func NewSigner(secret []byte) Signer {
-	h := hmac.New(sha256.New, secret)
-	h.Write([]byte("keepdav blob signing key"))
-	return Signer{Key: hex.EncodeToString(h.Sum(nil)), TTL: DefaultSignatureTTL}
-}
-
-func (s Signer) now() time.Time {
-	if s.Now == nil {
-		return time.Now()
-	}
-	return s.Now()
-}
-
-// Sign returns loc with a permission for whoever presents token, good as long as
-// signatures are, but not after until, unless that is zero.
-func (s Signer) Sign(loc keepio.Locator, token string, until time.Time) keepio.Locator {
-	expiry := s.now().Add(s.TTL)
-	if !until.IsZero() && until.Before(expiry) {
-		expiry = until
-	}
-	return keepio.SignLocator(loc, s.Key, token, expiry, s.TTL)
-}
-
-// Verify checks a permission; see keepio.VerifySignature.
-func (s Signer) Verify(loc keepio.Locator, token string) error {
-	return keepio.VerifySignature(loc, s.Key, token, s.now(), s.TTL)
-}
-
-// signText returns a manifest with each locator signed.
-func (s Signer) signText(text []byte, token string, until time.Time) (string, error) {
+// signText returns a manifest with each locator signed for token, until a moment at
+// most, unless that is zero.
+func signText(s *signing.Signer, text []byte, token string, until time.Time) (string, error) {
 	signed := make(map[keepio.Locator]keepio.Locator)
 	out := make([]byte, 0, len(text)*2)
 	err := manifest.Scan(text, func(st *manifest.Stream) error {
 		for i, l := range st.Locators {
 			w, ok := signed[l]
 			if !ok {
-				w = s.Sign(l, token, until)
+				w = s.SignUntil(l, token, until)
 				signed[l] = w
 			}
 			st.Locators[i] = w
