@@ -213,7 +213,7 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 			"/connect":        connect.Page(keeper.CA, !c.Public || c.InsecureHTTP),
 			"/connect/ca.pem": authority(keeper.CA),
 		},
-		Services: []web.Service{s.keepService(c.BlockUploads)},
+		Services: []web.Service{s.keepService(c.BlockUploads), s.arvadosAPI(log)},
 		Metrics:  metrics, Log: log, AccessLog: c.AccessLog,
 		Ready:      s.Ready,
 		RequireTLS: c.Public && !c.InsecureHTTP, Proxies: prefixes(c.TrustProxy), AdminMetrics: true,

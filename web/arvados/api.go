@@ -73,6 +73,11 @@ func New(conf Config) *API {
 // Now returns the time by the API's clock.
 func (a *API) Now() time.Time { return a.conf.Now() }
 
+// Serves reports whether r is for the API, where a site has the same address.
+func (a *API) Serves(r *http.Request) bool {
+	return strings.HasPrefix(r.URL.Path, prefix) || strings.HasPrefix(r.URL.Path, "/discovery/v1/")
+}
+
 // ServeHTTP answers a request.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head := w.Header()
@@ -167,6 +172,9 @@ func (req *Request) authenticate(public bool) error {
 		return err
 	}
 	req.Caller = caller
+	if u, ok := req.w.(interface{ SetUser(string) }); ok {
+		u.SetUser(caller.User.Name)
+	}
 	if !public && !req.inScope(caller.Scopes) {
 		return &Error{Status: http.StatusForbidden, Text: "this token is not good for that request"}
 	}

@@ -120,7 +120,11 @@ func (req *Request) fail(err error) {
 		if cause == nil {
 			cause = err
 		}
-		req.api.conf.Log.Error().Err(cause).Str("id", req.ID).Str("method", req.HTTP.Method).Int("status", e.Status).Msg("a request of the API failed")
+		if l, ok := req.w.(interface{ Failed(error) }); ok { // who logs requests
+			l.Failed(cause)
+		} else {
+			req.api.conf.Log.Error().Err(cause).Str("id", req.ID).Str("method", req.HTTP.Method).Int("status", e.Status).Msg("a request of the API failed")
+		}
 	}
 	head := req.w.Header()
 	head.Set("X-Content-Type-Options", "nosniff")

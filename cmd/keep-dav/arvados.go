@@ -1,0 +1,31 @@
+package main
+
+import (
+	"context"
+
+	"github.com/rs/zerolog"
+
+	"keepdav/web/arvados"
+)
+
+// tokenAuth tells the API who presents a token.
+type tokenAuth struct{ s *store }
+
+// Authenticate is arvados.Auth.
+func (a tokenAuth) Authenticate(ctx context.Context, token string) (arvados.Caller, error) {
+	u, t, err := a.s.SQL.Authenticate(ctx, token)
+	return arvados.Caller{User: u, Token: t.UUID, Scopes: t.Scopes, CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt}, err
+}
+
+// arvadosAPI is the Arvados API of the store.
+func (s *store) arvadosAPI(log zerolog.Logger) *arvados.API {
+	api := arvados.New(arvados.Config{Cluster: s.SQL.Meta().Cluster, Auth: tokenAuth{s}, Log: log})
+	api.AddCollections(arvados.Collections{
+		Files: s.Files, Catalog: s.Gate, Folders: s.SQL, Records: s.SQL, Blocks: s.Spool, Signer: s.signer(),
+	})
+	api.AddAccounts(s.SQL, s.accountsChanged)
+	api.AddKeepServices()
+	api.AddConfig()
+	api.AddDiscovery()
+	return api
+}
