@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -177,6 +178,10 @@ func (f *Filter) value(v any) (any, error) {
 			return x, nil
 		case Time:
 			return readTime(x)
+		case Number: // in a string, as some clients write it
+			if n, err := strconv.ParseInt(x, 10, 64); err == nil {
+				return float64(n), nil
+			}
 		}
 	case float64:
 		if f.Type == Number {
