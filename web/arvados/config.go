@@ -16,7 +16,7 @@ func (a *API) AddConfig() {
 type object = map[string]any
 
 func (a *API) publicConfig(req *Request) object {
-	root := base(req.HTTP, "http") + "/"
+	root := urlOf(req.HTTP, "http") + "/"
 	here := object{"ExternalURL": root}
 	nowhere := object{"ExternalURL": ""}
 	off := object{"Enable": false}
@@ -40,7 +40,7 @@ func (a *API) publicConfig(req *Request) object {
 		},
 		"RemoteClusters": object{"*": object{"ActivateUsers": false, "Host": "", "Insecure": false, "Proxy": false, "Scheme": "https"}},
 		"Services": object{
-			"Controller": here, "Keepproxy": here, "WebDAV": here, "WebDAVDownload": here, "Websocket": object{"ExternalURL": base(req.HTTP, "ws") + EventPath},
+			"Controller": here, "Keepproxy": here, "WebDAV": here, "WebDAVDownload": here, "Websocket": object{"ExternalURL": urlOf(req.HTTP, "ws") + EventPath},
 			"Workbench1": here, "Workbench2": here,
 			"Composer": nowhere, "ContainerWebServices": nowhere, "DispatchCloud": nowhere, "DispatchLSF": nowhere, "DispatchSLURM": nowhere, "Health": nowhere,
 			"Keepbalance": nowhere, "Keepstore": nowhere, "RailsAPI": nowhere, "WebShell": nowhere,

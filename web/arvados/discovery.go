@@ -11,7 +11,6 @@ import (
 const (
 	// SignatureTTL is how long signatures of blocks are good for.
 	SignatureTTL = 14 * 24 * time.Hour
-	trashTime    = 14 * 24 * time.Hour
 	// revisionOfAPI is that of the API which this one is like.
 	revisionOfAPI = "20250402"
 	// extension is the version of what keepdav's own clients may use beyond it.
@@ -174,7 +173,7 @@ func (a *API) AddDiscovery() {
 }
 
 func (a *API) discovery(req *Request, since time.Time) map[string]any {
-	root := base(req.HTTP, "http") + "/"
+	root := urlOf(req.HTTP, "http") + "/"
 	return map[string]any{
 		"kind": "discovery#restDescription", "discoveryVersion": "v1", "id": "arvados:v1", "name": "arvados", "version": "v1", "protocol": "rest",
 		"title": "Arvados API", "description": "The API to interact with Arvados.", "documentationLink": "http://doc.arvados.org/api/index.html",
@@ -183,7 +182,7 @@ func (a *API) discovery(req *Request, since time.Time) map[string]any {
 		"uuidPrefix": a.conf.Cluster, "defaultCollectionReplication": 1, "blobSignatureTtl": int(SignatureTTL / time.Second), "defaultTrashLifetime": int(trashTime / time.Second),
 		"maxRequestSize": MaxRequestSize, "maxItemsPerResponse": query.MaxLimit, "crunchLogUpdatePeriod": 1800, "crunchLogUpdateSize": 32 << 20, "dockerImageFormats": []string{"v2"},
 		"remoteHosts": map[string]any{}, "remoteHostsViaDNS": false, "workbenchUrl": root, "workbench2Url": root,
-		"websocketUrl": base(req.HTTP, "ws") + EventPath, "keepWebServiceUrl": root,
+		"websocketUrl": urlOf(req.HTTP, "ws") + EventPath, "keepWebServiceUrl": root,
 		"schemas": discoverySchemas(), "resources": a.discoveryResources(), "parameters": map[string]any{
 			"alt": map[string]any{"type": "string", "location": "query", "default": "json", "enum": []string{"json"}}, "oauth_token": map[string]any{"type": "string", "location": "query"},
 		},

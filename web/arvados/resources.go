@@ -15,9 +15,9 @@ func (a *API) uuid(infix, rest string) collfs.UUID {
 	return collfs.UUID(a.conf.Cluster + "-" + infix + "-" + rest)
 }
 
-// base is the URL of this server, as the maker of a request has reached it,
+// urlOf is the URL of this server, as the maker of a request has reached it,
 // without a slash at its end. scheme is http or ws.
-func base(r *http.Request, scheme string) string {
+func urlOf(r *http.Request, scheme string) string {
 	if listen.Secure(r) {
 		scheme += "s"
 	}

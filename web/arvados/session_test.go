@@ -111,9 +111,9 @@ func (r *resourceRig) must(who, method, path string, body any) map[string]any {
 	return answer
 }
 
-// sameShape reports what in got has not the form that want has: fields and types. A list
+// unlike reports what in got has not the form that want has: fields and types. A list
 // of want that has items says what those of got look like.
-func sameShape(path string, got, want any) []string {
+func unlike(path string, got, want any) []string {
 	var bad []string
 	switch w := want.(type) {
 	case map[string]any:
@@ -127,7 +127,7 @@ func sameShape(path string, got, want any) []string {
 				bad = append(bad, path+"."+k+" is missing")
 				continue
 			}
-			bad = append(bad, sameShape(path+"."+k, member, v)...)
+			bad = append(bad, unlike(path+"."+k, member, v)...)
 		}
 	case []any:
 		g, ok := got.([]any)
@@ -136,7 +136,7 @@ func sameShape(path string, got, want any) []string {
 		}
 		for i := range g {
 			if len(w) > 0 {
-				bad = append(bad, sameShape(fmt.Sprintf("%s[%d]", path, i), g[i], w[0])...)
+				bad = append(bad, unlike(fmt.Sprintf("%s[%d]", path, i), g[i], w[0])...)
 			}
 		}
 	case nil:
@@ -189,7 +189,7 @@ func TestRecordedSession(t *testing.T) {
 			if !strings.HasPrefix(head.Get("Content-Type"), "application/json") || head.Get("X-Request-Id") == "" || head.Get("Access-Control-Allow-Origin") != "*" {
 				t.Errorf("headers %v", head)
 			}
-			for _, bad := range sameShape("", body, c.Response.Body) {
+			for _, bad := range unlike("", body, c.Response.Body) {
 				if !slices.ContainsFunc(notOurs, func(part string) bool { return strings.Contains(bad, part) }) {
 					t.Error(bad)
 				}
