@@ -23,6 +23,9 @@ func (s *store) arvadosAPI(log zerolog.Logger) *arvados.API {
 	api.AddCollections(arvados.Collections{
 		Files: s.Files, Catalog: s.Gate, Folders: s.SQL, Records: s.SQL, Blocks: s.Spool, Signer: s.signer(),
 	})
+	api.AddGroups(arvados.Groups{Catalog: s.Gate, Folders: s.SQL, Projects: s.SQL, Records: s.SQL})
+	api.AddLinks(arvados.Links{Store: s.SQL, Folders: s.SQL, Changed: s.accountsChanged})
+	api.AddLogs(arvados.Logs{Store: s.SQL, Folders: s.SQL})
 	api.AddAccounts(s.SQL, s.accountsChanged)
 	api.AddKeepServices()
 	api.AddConfig()
