@@ -187,13 +187,17 @@ func (s *Service) put(w http.ResponseWriter, r *http.Request, f *Fault, want str
 		fmt.Fprintf(w, "%s+%d\n", want, r.ContentLength)
 		return
 	}
-	data, err := io.ReadAll(io.LimitReader(r.Body, keepio.BlockSize+1))
-	if err != nil {
-		panic(http.ErrAbortHandler)
+	if r.ContentLength < 0 {
+		fail(w, http.StatusLengthRequired, "Length Required")
+		return
 	}
-	if len(data) > keepio.BlockSize {
+	if r.ContentLength > keepio.BlockSize {
 		fail(w, http.StatusRequestEntityTooLarge, "EOF")
 		return
+	}
+	data := make([]byte, r.ContentLength)
+	if _, err := io.ReadFull(r.Body, data); err != nil {
+		panic(http.ErrAbortHandler)
 	}
 	sum := md5.Sum(data)
 	if got := hex.EncodeToString(sum[:]); want != "" && got != want {
