@@ -56,7 +56,7 @@ func (a apiClient) get(ctx context.Context, path, token string) ([]byte, error) 
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	t, err := roundTrip(ctx, a.servers.proxy, req, proxyTimeouts.stall)
+	t, err := roundTrip(ctx, a.servers.proxy, req, proxyTimeouts.get)
 	if err != nil {
 		return nil, fmt.Errorf("GET %s%s: %w", a.base, path, err)
 	}
@@ -97,7 +97,7 @@ func permanent(err error) bool {
 	return ok && !retryStatus(se.code)
 }
 
-// settings returns what the cluster wants by default, and asks it once.
+// clusterSettings returns what the cluster wants by default, and asks it once.
 func (s *Servers) clusterSettings(ctx context.Context) (settings, error) {
 	s.mu.Lock()
 	known := s.settings
@@ -105,20 +105,25 @@ func (s *Servers) clusterSettings(ctx context.Context) (settings, error) {
 	if known != nil {
 		return *known, nil
 	}
+	select {
+	case s.asking <- struct{}{}:
+	case <-ctx.Done():
+		return settings{}, ctx.Err()
+	}
+	defer func() { <-s.asking }()
+	s.mu.Lock()
+	known = s.settings // somebody else has asked
+	s.mu.Unlock()
+	if known != nil {
+		return *known, nil
+	}
 	got := settings{replicas: defaultReplicas, ttl: defaultTTL}
 	if s.cfg.API != "" {
-		body, err := s.api.get(ctx, "discovery/v1/apis/arvados/v1/rest", "")
-		if err == nil {
-			err = got.readDiscovery(body)
+		if err := s.ask(ctx, "discovery/v1/apis/arvados/v1/rest", got.readDiscovery); err != nil {
+			return got, err
 		}
-		if err != nil {
-			return got, fmt.Errorf("read the cluster's settings: %w", err)
-		}
-		if body, err = s.api.get(ctx, "arvados/v1/config", ""); err == nil {
-			err = got.readConfig(body)
-		}
-		if err != nil {
-			return got, fmt.Errorf("read the cluster's settings: %w", err)
+		if err := s.ask(ctx, "arvados/v1/config", got.readConfig); err != nil {
+			return got, err
 		}
 	}
 	if s.cfg.Replicas > 0 {
@@ -131,6 +136,19 @@ func (s *Servers) clusterSettings(ctx context.Context) (settings, error) {
 	defer s.mu.Unlock()
 	s.settings = &got
 	return got, nil
+}
+
+// ask reads one document. An API that does not have it, or not for us, leaves the
+// defaults.
+func (s *Servers) ask(ctx context.Context, path string, read func([]byte) error) error {
+	body, err := s.api.get(ctx, path, "")
+	if err == nil {
+		err = read(body)
+	}
+	if err != nil && !permanent(err) {
+		return fmt.Errorf("read the cluster's settings: %w", err)
+	}
+	return nil
 }
 
 // readDiscovery takes what it knows from a discovery document.

@@ -105,7 +105,7 @@ func (o *op) fail(ctx context.Context, kind error) error {
 	if err := ctx.Err(); err != nil {
 		kind = err
 	}
-	return o.failed.error(o.loc, o.request, kind)
+	return o.failed.error(o.loc, o.request, o.cfg.Token, kind)
 }
 
 // wrap adds the block's name to err.

@@ -24,12 +24,16 @@ const (
 // timeouts of connections. A proxy may be far away and has others behind it.
 type timeouts struct {
 	connect, tls, idle time.Duration
-	stall              time.Duration // see transfer
+
+	// For so long a transfer may stand still; see transfer. To store a block
+	// takes a server time in which it sends nothing, to begin to send one does
+	// not, and another server can be asked.
+	get, put time.Duration
 }
 
 var (
-	directTimeouts = timeouts{connect: 2 * time.Second, tls: 4 * time.Second, idle: 180 * time.Second, stall: 64 * time.Second}
-	proxyTimeouts  = timeouts{connect: 20 * time.Second, tls: 10 * time.Second, idle: 120 * time.Second, stall: 256 * time.Second}
+	directTimeouts = timeouts{connect: 2 * time.Second, tls: 4 * time.Second, idle: 180 * time.Second, get: 20 * time.Second, put: 64 * time.Second}
+	proxyTimeouts  = timeouts{connect: 20 * time.Second, tls: 10 * time.Second, idle: 120 * time.Second, get: 64 * time.Second, put: 256 * time.Second}
 )
 
 // A DialFunc makes connections, as that of net.Dialer does.

@@ -15,7 +15,7 @@ import (
 )
 
 // maxText is how much of a server's message an error quotes.
-const maxText = 200
+const maxText = 300
 
 // A verdict is what a failure at one server means.
 type verdict int
@@ -68,6 +68,12 @@ func statusFailure(srv *server, t *transfer, s *Servers, text string) *failure {
 	return f
 }
 
+// replied reports whether the server answered at all.
+func (f *failure) replied() bool {
+	_, ok := errors.AsType[*statusError](f.err)
+	return ok || errors.Is(f.err, errOtherReply)
+}
+
 // failures are what went wrong in an operation, the last one of each server.
 type failures struct {
 	order []string
@@ -106,13 +112,13 @@ func (fs *failures) anyStatus(codes ...int) bool {
 
 // error returns what the failures of an operation on a block come to. kind is
 // what it matches.
-func (fs *failures) error(loc keepio.Locator, request string, kind error) error {
+func (fs *failures) error(loc keepio.Locator, request, token string, kind error) error {
 	var b strings.Builder
 	for i, base := range fs.order {
 		if i > 0 {
 			b.WriteString("; ")
 		}
-		fmt.Fprintf(&b, "%s: %s", base, fs.last[base].err)
+		fmt.Fprintf(&b, "%s: %s", base, scrub(fs.last[base].err.Error(), token)) // net/http quotes what it does not understand
 	}
 	if b.Len() == 0 {
 		b.WriteString("there is no server left to ask")

@@ -152,9 +152,8 @@ func (f *fetch) get(ctx context.Context, t target) (*failure, error) {
 	}
 	fail, err := f.getLimited(ctx, t)
 	t.limit.release(fail == nil && err == nil, fail != nil && overloaded(fail))
-	t.stats.requests.Add(1)
-	if fail != nil && fail.verdict != absent {
-		t.stats.errors.Add(1)
+	if ctx.Err() == nil {
+		t.saw(fail)
 	}
 	return fail, err
 }
@@ -165,8 +164,8 @@ func (f *fetch) getLimited(ctx context.Context, t target) (*failure, error) {
 		return nil, f.wrap(errors.New("locator does not fit a URL"))
 	}
 	f.setHeaders(req, t.token)
-	rt, window := f.servers.transport(t.server)
-	x, err := roundTrip(ctx, rt, req, window)
+	rt, limits := f.servers.transport(t.server)
+	x, err := roundTrip(ctx, rt, req, limits.get)
 	if err != nil {
 		return &failure{server: t.base, err: err}, nil
 	}

@@ -1,11 +1,14 @@
 package keepclient
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/md5"
 	"errors"
+	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -172,8 +175,8 @@ func TestHungServerIsGivenUp(t *testing.T) {
 		probed(k, data)[0].Inject(keeptest.Fault{Hang: true})
 		began := time.Now()
 		wantFetch(t, c, data)
-		if took := time.Since(began); took != directTimeouts.stall {
-			t.Errorf("it took %v; want %v", took, directTimeouts.stall)
+		if took := time.Since(began); took != directTimeouts.get {
+			t.Errorf("it took %v; want %v", took, directTimeouts.get)
 		}
 	})
 }
@@ -368,4 +371,67 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 	if dials != 1 {
 		t.Errorf("%d connections were made; want 1", dials)
 	}
+}
+
+func TestHostThatCannotBeReachedIsAskedLastForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		data := storetest.Data(14, 100)
+		k := keeptest.New(t, keeptest.Options{Stores: 3, Replicas: 1, Pipe: true})
+		c := client(t, k, nil)
+		taught(k, c, data, k.Stores...)
+		first := probed(k, data)[0]
+		first.Inject(keeptest.Fault{Hang: true})
+		wantFetch(t, c, data)
+		began := time.Now()
+		wantFetch(t, c, data)
+		if err := pushBlock(t.Context(), t, c, data); err != nil {
+			t.Error(err)
+		}
+		if n := len(first.Requests()); n != 1 || time.Since(began) > time.Second {
+			t.Errorf("a host that hung got %d requests; want only the first", n)
+		}
+		// What only it has still comes from it.
+		for _, s := range probed(k, data)[1:] {
+			s.Remove(md5.Sum(data))
+		}
+		wantFetch(t, c, data)
+		if n := len(first.Requests()); n != 1 {
+			t.Errorf("a host that hung got %d requests for what only it has; want one", n)
+		}
+		for _, s := range k.Stores {
+			s.Put(data)
+		}
+		wantFetch(t, c, data)
+		if n := len(first.Requests()); n != 1 {
+			t.Errorf("a host that is well again got %d requests; want its place back", n)
+		}
+	})
+}
+
+func TestMalformedReplyIsAFailureWithoutSecrets(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			r, _ := http.ReadRequest(bufio.NewReader(conn))
+			_, _ = fmt.Fprintf(conn, "what is %s\r\n\r\n", r.Header.Get("Authorization"))
+			_ = conn.Close()
+		}
+	}()
+	token := "v2/zzzzz-gj3su-000000000000001/" + strings.Repeat("s", 50)
+	c := clientOf(t, ServersConfig{Services: []string{"http://" + l.Addr().String()}}, token, nil)
+	_, _, err = fetchBlock(t.Context(), c, []byte("foo"))
+	if !errors.Is(err, keepio.ErrUnavailable) || strings.Contains(err.Error(), "ssssss") {
+		t.Errorf("Fetch after a malformed reply: %v; want ErrUnavailable without the token", err)
+	}
+	_ = l.Close()
+	<-done
 }

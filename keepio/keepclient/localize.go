@@ -116,9 +116,8 @@ func (l *localize) head(ctx context.Context, s *server) *failure {
 	}
 	fail := l.headLimited(ctx, s)
 	s.limit.release(fail == nil, fail != nil && overloaded(fail))
-	s.stats.requests.Add(1)
-	if fail != nil {
-		s.stats.errors.Add(1)
+	if ctx.Err() == nil {
+		s.saw(fail)
 	}
 	return fail
 }
@@ -131,7 +130,7 @@ func (l *localize) headLimited(ctx context.Context, s *server) *failure {
 	l.setHeaders(req, l.cfg.Token)
 	req.Header.Set("X-Keep-Signature", "local, time="+l.now().UTC().Format(time.RFC3339))
 	// No byte comes while the server fetches the block from far away.
-	x, err := roundTrip(ctx, l.servers.direct, req, proxyTimeouts.stall)
+	x, err := roundTrip(ctx, l.servers.direct, req, proxyTimeouts.put)
 	if err != nil {
 		return &failure{server: s.base, err: err}
 	}

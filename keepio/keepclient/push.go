@@ -170,11 +170,11 @@ func (p *push) put(ctx context.Context, srv *server, replicas int, classes []str
 	}
 	got, fail := p.putLimited(ctx, srv, replicas, classes)
 	srv.limit.release(fail == nil, fail != nil && overloaded(fail))
-	srv.stats.requests.Add(1)
-	srv.refused.Store(fail != nil)
-	if fail != nil {
-		srv.stats.errors.Add(1)
-	} else {
+	if ctx.Err() == nil {
+		srv.saw(fail)
+		srv.refused.Store(fail != nil)
+	}
+	if fail == nil {
 		srv.stats.bytesOut.Add(int64(p.size))
 		p.counts.bytesOut.Add(int64(p.size))
 	}
@@ -186,8 +186,8 @@ func (p *push) putLimited(ctx context.Context, srv *server, replicas int, classe
 	if err != nil {
 		return stored{}, &failure{server: srv.base, verdict: never, err: err}
 	}
-	rt, window := p.servers.transport(srv)
-	x, err := roundTrip(ctx, rt, req, window)
+	rt, limits := p.servers.transport(srv)
+	x, err := roundTrip(ctx, rt, req, limits.put)
 	if err != nil {
 		return stored{}, &failure{server: srv.base, err: err}
 	}
@@ -226,7 +226,10 @@ func (p *push) request(srv *server, replicas int, classes []string) (*http.Reque
 	if req.Body, err = p.src.open(); err != nil {
 		return nil, err
 	}
-	req.GetBody = p.src.open // for a connection that the server closed meanwhile
+	// If the server closed the connection meanwhile the request is sent again;
+	// an empty key tells net/http that this does no harm, and is not sent.
+	req.GetBody = p.src.open
+	req.Header["X-Idempotency-Key"] = nil
 	req.ContentLength = int64(p.size)
 	p.setHeaders(req, p.cfg.Token)
 	req.Header.Set("Content-Type", "application/octet-stream")

@@ -351,7 +351,7 @@ func TestPushOutlastsTrouble(t *testing.T) {
 		if err := pushBlock(t.Context(), t, c, storetest.Data(14, 1000)); err != nil {
 			t.Errorf("Push to servers that hang: %v", err)
 		}
-		if took := time.Since(began); took > 3*directTimeouts.stall {
+		if took := time.Since(began); took > 3*directTimeouts.put {
 			t.Errorf("Push to servers that hang took %v", took)
 		}
 	})
@@ -389,4 +389,36 @@ func FuzzParseStored(f *testing.F) {
 			t.Errorf("missing = %d after %q, %q", tally.missing(), replicas, classes)
 		}
 	})
+}
+
+func TestPushSurvivesAConnectionThatWasClosed(t *testing.T) {
+	data := storetest.Data(15, 1<<20)
+	k := keeptest.New(t, keeptest.Options{})
+	var conns []net.Conn
+	c := clientOf(t, ServersConfig{API: k.API, Replicas: 1, StorageClasses: []string{}, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := k.Dial(ctx, network, addr)
+		conns = append(conns, conn)
+		return conn, err
+	}}, k.Token, nil)
+	for range 3 {
+		if err := pushBlock(t.Context(), t, c, data); err != nil {
+			t.Errorf("Push: %v", err)
+		}
+		for _, conn := range conns {
+			// The client has not noticed yet that nobody is there any more.
+			_ = conn.(*net.TCPConn).CloseWrite()
+		}
+	}
+}
+
+func TestPushReadsDeletedFiles(t *testing.T) {
+	data := storetest.Data(16, 100<<10)
+	k := keeptest.New(t, keeptest.Options{})
+	f := blockFile(t, data)
+	if err := os.Remove(f.Name()); err != nil {
+		t.Fatal(err)
+	}
+	if err := client(t, k, nil).Push(t.Context(), f, md5.Sum(data), uint32(len(data))); err != nil || holders(k, data) != 1 {
+		t.Errorf("Push of a file that was deleted: %v", err)
+	}
 }

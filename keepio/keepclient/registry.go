@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,6 +46,8 @@ type registry struct {
 const (
 	chunkLen = 256
 	minTable = 64
+	// learnStep is how many locators are learned under one lock: reads wait for it.
+	learnStep = 4096
 	// unsignedExpiry stands for no signature.
 	unsignedExpiry = 0
 	// deadSize marks an entry that is gone but still in its source's chain.
@@ -83,6 +86,16 @@ func (r *registry) init() {
 // learn notes the locators of a source. A source that is not known yet becomes
 // so. It returns the earliest end of a signature among them, 0 if none has one.
 func (r *registry) learn(name string, locs []keepio.Locator) (earliest uint32) {
+	for part := range slices.Chunk(locs, learnStep) {
+		if e := r.learnPart(name, part); e != 0 && (earliest == 0 || e < earliest) {
+			earliest = e
+		}
+	}
+	return earliest
+}
+
+// learnPart is learn of a few.
+func (r *registry) learnPart(name string, locs []keepio.Locator) (earliest uint32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	src := r.sources[name]

@@ -18,6 +18,7 @@ const (
 	listAge      = 5 * time.Minute // after which the list of services is loaded again
 	listRetry    = 3 * time.Second // between attempts that fail, and after failed rounds
 	listPatience = time.Minute     // for the first list
+	downPause    = time.Minute     // after which a host that could not be reached has its place again
 	maxClock     = 2 * time.Second // what a clock may be off before it counts
 )
 
@@ -57,7 +58,8 @@ type Servers struct {
 
 	clock atomic.Int64 // nanoseconds the cluster's clock is ahead of ours
 
-	loading chan struct{} // holds a token while somebody loads
+	loading chan struct{} // full while somebody loads the list
+	asking  chan struct{} // full while somebody asks for the settings
 
 	mu       sync.Mutex // guards the fields below
 	list     []*server
@@ -78,7 +80,8 @@ type server struct {
 // A host is kept over reloads of the list.
 type host struct {
 	limit   *limiter
-	refused atomic.Bool // its last reply to a PUT was an error: announce the next body
+	refused atomic.Bool  // its last reply to a PUT was an error: announce the next body
+	down    atomic.Int64 // until this Unix time in nanoseconds others are asked first
 	stats   hostStats
 }
 
@@ -89,6 +92,7 @@ func OpenServers(cfg ServersConfig) (*Servers, error) {
 		direct:  newTransport(cfg.Dial, cfg.TLS, directTimeouts),
 		proxy:   newTransport(cfg.Dial, cfg.TLS, proxyTimeouts),
 		loading: make(chan struct{}, 1),
+		asking:  make(chan struct{}, 1),
 		remotes: make(map[string]*host),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -130,14 +134,32 @@ func (s *Servers) Reset() {
 	s.loaded, s.settings = time.Time{}, nil
 }
 
-// transport returns the connections for a server, and how long a transfer over
-// them may stand still.
-func (s *Servers) transport(srv *server) (http.RoundTripper, time.Duration) {
+// transport returns the connections for a server and their timeouts.
+func (s *Servers) transport(srv *server) (http.RoundTripper, timeouts) {
 	if srv.proxy {
-		return s.proxy, proxyTimeouts.stall
+		return s.proxy, proxyTimeouts
 	}
-	return s.direct, directTimeouts.stall
+	return s.direct, directTimeouts
 }
+
+// saw notes how a request to a host ended, so that others are asked before one
+// that cannot be reached.
+func (h *host) saw(f *failure) {
+	h.stats.requests.Add(1)
+	switch {
+	case f == nil:
+		h.down.Store(0)
+		return
+	case f.verdict == later && !f.replied():
+		h.down.Store(time.Now().Add(downPause).UnixNano())
+	}
+	if f.verdict != absent {
+		h.stats.errors.Add(1)
+	}
+}
+
+// isDown reports whether the host could not be reached a while ago.
+func (h *host) isDown() bool { return h.down.Load() > time.Now().UnixNano() }
 
 // now is the time by the cluster's clock.
 func (s *Servers) now() time.Time { return time.Now().Add(time.Duration(s.clock.Load())) }

@@ -1,6 +1,7 @@
 package keepclient
 
 import (
+	"cmp"
 	"crypto/md5"
 	"encoding/json"
 	"errors"
@@ -123,18 +124,24 @@ func distinct(list []service) []service {
 // probeOrder sorts services so that the one which should have the block comes
 // first: by the MD5 of the block's hash in hex and the last 15 characters of the
 // uuid, descending. Clients disagree on the order where uuids are longer than
-// the usual 27 characters, so a block may be on any of them.
+// the usual 27 characters, so a block may be on any of them. Those that could not
+// be reached a moment ago come last.
 func probeOrder(hashHex string, list []*server) []*server {
 	type weighted struct {
 		*server
+		down   int
 		weight [md5.Size]byte
 	}
 	all := make([]weighted, len(list))
 	for i, s := range list {
-		all[i] = weighted{s, md5.Sum([]byte(hashHex + s.uuid[max(0, len(s.uuid)-uuidTail):]))}
+		down := 0
+		if s.host != nil && s.isDown() {
+			down = 1
+		}
+		all[i] = weighted{s, down, md5.Sum([]byte(hashHex + s.uuid[max(0, len(s.uuid)-uuidTail):]))}
 	}
 	slices.SortStableFunc(all, func(a, b weighted) int {
-		return slices.Compare(b.weight[:], a.weight[:])
+		return cmp.Or(cmp.Compare(a.down, b.down), slices.Compare(b.weight[:], a.weight[:]))
 	})
 	sorted := make([]*server, len(all))
 	for i, w := range all {
