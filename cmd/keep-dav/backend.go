@@ -56,15 +56,18 @@ func serveControl(s *store, host *mounting.Host, log zerolog.Logger) (*control.S
 // it open, else in this process.
 func call[R any](ctx context.Context, c *cli, name string, args any) (R, error) {
 	var result R
+	if err := c.local(); err != nil {
+		return result, err
+	}
 	raw, err := control.Marshal(args)
 	if err != nil {
 		return result, err
 	}
 	bar := newBar(os.Stderr, c.JSON)
 	defer bar.end()
-	answer, err := control.Call(ctx, c.Store, name, raw, bar.show)
+	answer, err := control.Call(ctx, c.dir(), name, raw, bar.show)
 	if errors.Is(err, control.ErrNoServer) {
-		answer, err = callHere(ctx, c.Store, name, raw, bar.show)
+		answer, err = callHere(ctx, c.dir(), name, raw, bar.show)
 	}
 	if err != nil {
 		return result, err

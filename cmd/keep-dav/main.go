@@ -18,9 +18,11 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"keepdav/cmd/internal/cluster"
 	"keepdav/cmd/internal/completion"
 	"keepdav/cmd/internal/embedded"
 	"keepdav/cmd/internal/flags"
+	"keepdav/cmd/internal/settings"
 	"keepdav/cmd/internal/version"
 )
 
@@ -31,12 +33,13 @@ const (
 	exitCut     = 4 // the server was told to leave before it had finished
 	description = "Collections as a network drive over WebDAV.\n\n" +
 		"With no command it serves: on http://127.0.0.1:8080/ from a store in your data directory, which the first start makes.\n" +
+		"With --cluster, or ARVADOS_API_HOST set and no --store, it serves a cluster of Arvados instead: see serve --help.\n" +
 		"Every flag of serve can be set by an environment variable too, as its help says. " +
 		"Administration commands work on the store directly, or through the server while one runs."
 )
 
 type cli struct {
-	Store string `placeholder:"DIR" default:"${store}" env:"KEEPDAV_STORE" type:"path" help:"Directory of the store. Default: ${store}."`
+	Store string `placeholder:"DIR" default:"" env:"KEEPDAV_STORE" type:"path" help:"Directory of the store. Default: ${store}; with ARVADOS_API_HOST set, a store has to be named."`
 	JSON  bool   `name:"json" help:"Print results as JSON."`
 
 	Serve    serveCmd    `cmd:"" default:"withargs" help:"Serve the store (what happens without a command)."`
@@ -60,6 +63,22 @@ type cli struct {
 	Health     healthCmd              `cmd:"" hidden:"" help:"Ask a running server whether it is ready (for containers)."`
 }
 
+// dir is the directory of the store.
+func (c *cli) dir() string {
+	if c.Store == "" {
+		return embedded.DefaultDir()
+	}
+	return c.Store
+}
+
+// local refuses to take a store for the cluster that the environment names.
+func (c *cli) local() error {
+	if c.Store != "" || !settings.InEnvironment(os.LookupEnv) {
+		return nil
+	}
+	return fmt.Errorf("ARVADOS_API_HOST names a cluster, and this command is about a store of this machine: name it with --store (such as --store %s), or unset ARVADOS_API_HOST", embedded.DefaultDir())
+}
+
 func main() {
 	var c cli
 	parser, err := newParser(&c)
@@ -74,7 +93,7 @@ func newParser(c *cli) (*kong.Kong, error) {
 	return kong.New(c,
 		kong.Name("keep-dav"),
 		kong.Description(description),
-		kong.Vars{"store": embedded.DefaultDir(), "version": version.Get().Version},
+		kong.Vars{"store": embedded.DefaultDir(), "state": cluster.DefaultState(os.LookupEnv), "cache": cluster.DefaultCache(os.LookupEnv, os.Geteuid()), "version": version.Get().Version},
 		kong.UsageOnError(),
 		flags.Exact(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 110}),

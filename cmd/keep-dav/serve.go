@@ -54,6 +54,7 @@ type serveCmd struct {
 	StopGrace      time.Duration `default:"30s" env:"KEEPDAV_STOP_GRACE" group:"Limits" help:"How long requests under way may take to finish when the server is told to stop."`
 
 	mountFlags
+	clusterFlags
 
 	gcFlags
 	GCEvery time.Duration `name:"gc-every" default:"24h" env:"KEEPDAV_GC_EVERY" group:"Garbage" help:"How often the server looks for garbage by itself; 0: never."`
@@ -68,6 +69,11 @@ func (c *serveCmd) Help() string {
   keep-dav                                             on this machine only
   keep-dav serve --listen :8443 --public               for other machines, by https
   KEEPDAV_ADMIN_PASSWORD=… keep-dav serve --store /srv/keep
+  ARVADOS_API_HOST=api.example.com keep-dav            the collections of a cluster
+
+On a cluster everybody acts with a token of their own, as the password with any
+user name; the server has no users, and keeps nothing but what is not on the cluster
+yet. A store that is named by --store or KEEPDAV_STORE wins over ARVADOS_API_HOST.
 
 SIGTERM or SIGINT stops it: requests under way are finished, then it reports and
 leaves. A second one makes it leave at once; no acknowledged change is lost by that.
@@ -81,6 +87,10 @@ func (c *serveCmd) Run(root *cli) (err error) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
+	set, err := c.choose(root, os.LookupEnv)
+	if err != nil {
+		return err
+	}
 	listener, err := c.listener()
 	if err != nil {
 		return err
@@ -91,8 +101,11 @@ func (c *serveCmd) Run(root *cli) (err error) {
 	defer keepHeapFloor()()
 	log, lines := c.logger()
 	defer lines.Close()
+	if set != nil {
+		return c.runFront(ctx, *set, listener, signals, log)
+	}
 	conf := embedded.Config{
-		Dir: root.Store, URL: localURL(listener.Addr()), Log: log,
+		Dir: root.dir(), URL: localURL(listener.Addr()), Log: log,
 		TreeBytes: int64(c.DirectoryCache), SpoolBudget: int64(c.SpoolBudget),
 		Apple: applePolicies[c.AppleFiles],
 	}
@@ -285,26 +298,38 @@ func (c *serveCmd) keeper(dir string, addr net.Addr) (*listen.Keeper, error) {
 
 // wait returns when the server is to stop.
 func (srv *server) wait(signals <-chan os.Signal) error {
+	return waitForEnd(signals, srv.web, srv.keeper, srv.log, func() {})
+}
+
+// waitForEnd returns when a signal says so, or the server failed. again is called when
+// everything is to be read again.
+func waitForEnd(signals <-chan os.Signal, w *web.Server, keeper *listen.Keeper, log zerolog.Logger, again func()) error {
 	for {
 		select {
 		case sig := <-signals:
 			if sig != syscall.SIGHUP {
-				srv.log.Info().Stringer("signal", sig).Msg("stopping: finishing requests, then writing everything down")
+				log.Info().Stringer("signal", sig).Msg("stopping: finishing requests, then writing everything down")
 				return nil
 			}
-			if err := srv.keeper.Reload(); err != nil {
-				srv.log.Error().Err(err).Msg("the certificate stays as it was")
+			again()
+			if err := keeper.Reload(); err != nil {
+				log.Error().Err(err).Msg("the certificate stays as it was")
 				continue
 			}
-			srv.log.Info().Time("ends", srv.keeper.Ends()).Msg("certificate read again")
-		case <-srv.web.Failed():
-			return srv.web.Err()
+			log.Info().Time("ends", keeper.Ends()).Msg("certificate read again")
+		case <-w.Failed():
+			return w.Err()
 		}
 	}
 }
 
 // stop finishes requests, stores everything and reports; a second signal cuts it short.
 func (srv *server) stop(signals <-chan os.Signal, grace time.Duration) error {
+	return windUp(signals, srv.log, func(ctx context.Context) error { return srv.shutdown(ctx, grace) })
+}
+
+// windUp runs shutdown, and leaves at once at a signal.
+func windUp(signals <-chan os.Signal, log zerolog.Logger, shutdown func(ctx context.Context) error) error {
 	start := time.Now()
 	ctx, cut := context.WithCancelCause(context.Background())
 	defer cut(nil)
@@ -324,11 +349,11 @@ func (srv *server) stop(signals <-chan os.Signal, grace time.Duration) error {
 	}()
 	defer close(ended)
 	finished := make(chan error, 1)
-	go func() { finished <- srv.shutdown(ctx, grace) }() // its end is waited for, except when the process is to leave at once
+	go func() { finished <- shutdown(ctx) }() // its end is waited for, except when the process is to leave at once
 	select {
 	case err := <-finished:
 		if err == nil {
-			srv.log.Info().Dur("ms", time.Since(start)).Msg("stopped: everything is written down")
+			log.Info().Dur("ms", time.Since(start)).Msg("stopped: everything is written down")
 		}
 		return err
 	case <-ctx.Done():
@@ -360,20 +385,23 @@ func (srv *server) shutdown(ctx context.Context, grace time.Duration) error {
 
 // background starts what runs beside the requests.
 func (srv *server) background(ctx context.Context) {
-	srv.tasks.run("certificate", func() {
-		tick := time.NewTicker(24 * time.Hour)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				if err := srv.keeper.Reload(); err != nil {
-					srv.log.Error().Err(err).Msg("the certificate cannot be renewed")
-				}
+	srv.tasks.run("certificate", func() { renew(ctx, srv.keeper, srv.log) })
+}
+
+// renew reads the certificate again every day, until ctx ends.
+func renew(ctx context.Context, keeper *listen.Keeper, log zerolog.Logger) {
+	tick := time.NewTicker(24 * time.Hour)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := keeper.Reload(); err != nil {
+				log.Error().Err(err).Msg("the certificate cannot be renewed")
 			}
 		}
-	})
+	}
 }
 
 // Validate refuses what would be taken for something else, or for nothing.
@@ -388,7 +416,7 @@ func (c *serveCmd) Validate() error {
 	case c.StopGrace < 0 || c.GCEvery < 0:
 		return errors.New("--stop-grace and --gc-every cannot be less than 0")
 	}
-	return errors.Join(c.mountFlags.Validate(), c.gcFlags.Validate())
+	return errors.Join(c.mountFlags.Validate(), c.clusterFlags.Validate(), c.gcFlags.Validate())
 }
 
 // A proxyFlag is an address, or all that begin like it (192.0.2.0/24).
