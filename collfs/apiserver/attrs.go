@@ -14,6 +14,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 
 	"keepdav/collfs"
 	"keepdav/keepio"
@@ -126,12 +127,20 @@ func (a *attributes) encode() string {
 	var packed bytes.Buffer
 	packed.WriteString(attributesVersion)
 	b64 := base64.NewEncoder(base64.RawURLEncoding, &packed)
-	z, _ := flate.NewWriter(b64, flate.BestCompression) // which takes all levels there are
-	_, _ = z.Write(a.body())                            // to memory
+	z := flaters.Get().(*flate.Writer)
+	defer flaters.Put(z)
+	z.Reset(b64)
+	_, _ = z.Write(a.body()) // to memory
 	_ = z.Close()
 	_ = b64.Close()
 	return packed.String()
 }
+
+// flaters are large to make.
+var flaters = sync.Pool{New: func() any {
+	z, _ := flate.NewWriter(io.Discard, flate.DefaultCompression) // which is a level that there is
+	return z
+}}
 
 func (a *attributes) body() []byte {
 	buf := binary.AppendUvarint(nil, uint64(len(a.entries)))

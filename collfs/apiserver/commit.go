@@ -199,7 +199,6 @@ func (k *commit) encodeAttributes() error {
 	if before, err := decodeAttributes(k.base.attrs); err == nil {
 		a.restored = before.restored
 	}
-	a.addRestored(k.e.takeRestored())
 	text, dropped, err := a.fit(k.c.conf.MaxAttributes)
 	if err != nil {
 		return err
@@ -355,7 +354,6 @@ func sameFiles(read, want *collfs.Tree, zero *keepio.Block) bool {
 	if read.Files() != want.Files() || read.Dirs() != want.Dirs() || read.Bytes() != want.Bytes() {
 		return false
 	}
-	errDiffers := errors.New("differs")
 	err := want.Walk(func(path string, info collfs.NodeInfo, k collfs.Content) error {
 		is, err := read.Stat(path)
 		if err != nil || is.Dir != info.Dir || !info.Dir && is.ID != spansID(noHoles(k.Segments, zero)) {

@@ -47,7 +47,11 @@ func (c *Catalog) load(ctx context.Context, id collfs.UUID, version int) (collfs
 	if err != nil {
 		return collfs.Record{}, collfs.Saved{}, err
 	}
-	if err := c.repairLost(ctx, e, &rec, &b); err != nil {
+	repaired, err := c.repairLost(ctx, e, b)
+	if err == nil && repaired {
+		rec, b, err = c.loadEntry(ctx, e)
+	}
+	if err != nil {
 		return collfs.Record{}, collfs.Saved{}, err
 	}
 	saved, err := c.savedOf(b)

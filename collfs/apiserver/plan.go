@@ -84,8 +84,10 @@ func makePlan(base *collfs.Tree, ops []collfs.Op) (*plan, error) {
 			return nil, fmt.Errorf("operation %d: %w", i, err)
 		}
 	}
-	if err := p.followLinks(); err != nil {
-		return nil, err
+	if slices.ContainsFunc(ops, func(op collfs.Op) bool { return op.Kind == collfs.OpLink }) || hasLinks(base) {
+		if err := p.followLinks(); err != nil {
+			return nil, err
+		}
 	}
 	if err := p.emitRoot(); err != nil {
 		return nil, err
@@ -176,11 +178,11 @@ func (p *planner) set(path string, k *part) {
 	}
 }
 
-// followLinks makes files with several names the same under each of them: an
-// operation names one only.
+// followLinks puts right what an operation has done to other names of a file than
+// the one that it names.
 func (p *planner) followLinks() error {
 	return p.next.Walk(func(path string, info collfs.NodeInfo, c collfs.Content) error {
-		if info.Dir || info.Links < 2 {
+		if info.Dir {
 			return nil
 		}
 		n := p.get(path)
@@ -198,6 +200,15 @@ func (p *planner) followLinks() error {
 		}
 		return nil
 	})
+}
+
+// hasLinks reports whether a file of t has several names.
+func hasLinks(t *collfs.Tree) (has bool) {
+	_ = t.Walk(func(_ string, info collfs.NodeInfo, _ collfs.Content) error {
+		has = has || !info.Dir && info.Links > 1
+		return nil
+	}) // which has no error of its own
+	return has
 }
 
 func (p *planner) emitRoot() error {
