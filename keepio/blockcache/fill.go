@@ -273,6 +273,9 @@ func (f *fill) send(ctx context.Context, w io.Writer, off, n int64) (int64, erro
 			return done, err
 		}
 	}
+	if done == n && n > 0 { // all of it has its sums
+		return done, nil
+	}
 	b, err := f.result(ctx)
 	if err != nil {
 		return done, err
