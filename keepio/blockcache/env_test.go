@@ -3,6 +3,8 @@ package blockcache
 import (
 	"crypto/md5"
 
+	"github.com/rs/zerolog"
+
 	"keepdav/keepio"
 )
 
@@ -15,3 +17,5 @@ func sumsOf(data []byte) []uint32 {
 	}
 	return sums
 }
+
+var nolog = zerolog.Nop()
