@@ -33,6 +33,7 @@ type Spool interface {
 	Store(ctx context.Context, blocks []*keepio.Block) error
 	Zero(ctx context.Context) (hash [16]byte, size uint32, err error)
 	WriteRange(ctx context.Context, w io.Writer, b *keepio.Block, off, n int64) (int64, error)
+	NewAhead() *keepio.Ahead
 }
 
 // Config says what an FS works with.

@@ -68,6 +68,8 @@ type Handle struct {
 	flags int
 	wrote atomic.Bool
 	done  atomic.Bool
+
+	follow *follower // of what is read; nil: nobody
 }
 
 // OpenOptions say how a file is opened.
@@ -152,7 +154,11 @@ func (c *Collection) handleLocked(n *node, path string, flags int) *Handle {
 	if flags&accessMode != os.O_RDONLY && !slices.Contains(o.writers, c.by) {
 		o.writers = append(o.writers, c.by)
 	}
-	return &Handle{o: o, w: o.writing, by: c.by, path: path, flags: flags}
+	h := &Handle{o: o, w: o.writing, by: c.by, path: path, flags: flags}
+	if flags&accessMode != os.O_WRONLY {
+		h.follow = newFollower(c.fs.cfg.Spool)
+	}
+	return h
 }
 
 // hasHandles reports whether there are handles on n.
@@ -334,7 +340,12 @@ func (h *Handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 		s = h.w.spansOf(h.o.n.segs)
 	}
 	parts := s.read(off, int64(len(p)))
+	var next []span
+	if from, length := h.follow.note(off, int64(len(p))); length > 0 {
+		next = s.read(from, length)
+	}
 	c.mu.RUnlock()
+	h.follow.want(ctx, next)
 	n, err := readSpans(ctx, c.fs.cfg.Spool, parts, p, off)
 	if err != nil {
 		return n, pathError("read", h.path, err)
@@ -626,6 +637,7 @@ func (h *Handle) Close(ctx context.Context) error {
 }
 
 func (h *Handle) release() {
+	h.follow.close()
 	h.w.mu.Lock()
 	c := h.o.lockHome()
 	if h.w.handles--; h.w.handles == 0 {

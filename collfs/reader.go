@@ -17,6 +17,7 @@ type Reader struct {
 	info    NodeInfo
 	content Content
 	spans   *spans
+	follow  *follower
 	closed  sync.Once
 }
 
@@ -27,6 +28,7 @@ func (c *Collection) OpenRead(path string) (*Reader, error) {
 		return nil, pathError("open", path, err)
 	}
 	r.spans = makeSpans(r.content.Segments)
+	r.follow = newFollower(c.fs.cfg.Spool)
 	c.pins.Add(1)
 	c.roots.add(r)
 	return r, nil
@@ -72,7 +74,15 @@ func (r *Reader) Content() Content { return r.content }
 // ReadAt fills p from offset off on. Like io.ReaderAt it returns an error when
 // it copies less: io.EOF at the end.
 func (r *Reader) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	r.lookAhead(ctx, off, int64(len(p)))
 	return readAt(ctx, r.c, r.spans, p, off, r.path)
+}
+
+// lookAhead has the spool get what will be read after the n bytes at off.
+func (r *Reader) lookAhead(ctx context.Context, off, n int64) {
+	if from, length := r.follow.note(off, n); length > 0 {
+		r.follow.want(ctx, r.spans.read(from, length))
+	}
 }
 
 func readAt(ctx context.Context, c *Collection, s *spans, p []byte, off int64, path string) (int, error) {
@@ -99,6 +109,7 @@ func (r *Reader) WriteRange(ctx context.Context, w io.Writer, off, n int64) (int
 	if off < 0 || n < 0 {
 		return 0, pathError("read", r.path, fs.ErrInvalid)
 	}
+	r.lookAhead(ctx, off, n)
 	var done int64
 	for _, sp := range r.spans.read(off, n) {
 		k, err := r.writeSpan(ctx, w, sp)
@@ -131,6 +142,7 @@ func (r *Reader) writeSpan(ctx context.Context, w io.Writer, sp span) (done int6
 // Close ends the use of r.
 func (r *Reader) Close() error {
 	r.closed.Do(func() {
+		r.follow.close()
 		r.c.roots.remove(r)
 		r.c.Release()
 	})

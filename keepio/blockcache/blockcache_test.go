@@ -15,14 +15,30 @@ import (
 )
 
 func TestACacheIsAStore(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) keepio.Store { return open(t, Config{Remote: newRemote()}) })
+}
+
+// runSmall runs the suite without the cases that hash hundreds of MiB.
+func runSmall(t *testing.T, open func(t *testing.T) keepio.Store) {
+	for _, c := range storetest.Cases {
+		if c.Name != "HoldsTheLargestBlock" && c.Name != "RefusesLargerBlocks" {
+			t.Run(c.Name, func(t *testing.T) {
+				if err := c.Check(t.Context(), open(t)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
+func TestACacheInTroubleIsAStore(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, s *Store){
-		"default":            func(*testing.T, *Store) {},
 		"without a disk":     func(_ *testing.T, s *Store) { s.disk.fault = func(string) error { return errors.New("broken") } },
 		"disk takes no data": func(_ *testing.T, s *Store) { s.disk.fault = failing("write") },
 		"disk takes no name": func(_ *testing.T, s *Store) { s.disk.fault = failing("rename") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			storetest.Run(t, func(t *testing.T) keepio.Store {
+			runSmall(t, func(t *testing.T) keepio.Store {
 				s := open(t, Config{Remote: newRemote()})
 				change(t, s)
 				return s
@@ -32,7 +48,7 @@ func TestACacheIsAStore(t *testing.T) {
 }
 
 func TestACacheThatForgetsEverythingIsAStore(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) keepio.Store {
+	runSmall(t, func(t *testing.T) keepio.Store {
 		return forgetful{open(t, Config{Remote: newRemote(), OpenFiles: 1})}
 	})
 }

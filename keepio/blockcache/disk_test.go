@@ -69,6 +69,9 @@ func TestADamagedBlockIsDroppedAndFetchedAgain(t *testing.T) {
 	} {
 		for _, sums := range []bool{true, false} {
 			for _, opened := range []bool{true, false} {
+				if !sums && name != "a byte" {
+					continue // only the bytes are compared with sums
+				}
 				r := newRemote()
 				r.put(data)
 				dir := t.TempDir()
@@ -340,18 +343,18 @@ func TestTheDiskIsUsedAgainAfterTrouble(t *testing.T) {
 
 func TestMemoryIsBoundedWithoutADisk(t *testing.T) {
 	r := newRemote()
-	s := open(t, Config{Remote: r, Memory: 10 << 20})
+	s := open(t, Config{Remote: r, Memory: 1 << 20})
 	s.disk.fault = failing("create")
 	var wg sync.WaitGroup
 	for i := range 30 {
-		data := storetest.Data(uint64(i), 3<<20)
+		data := storetest.Data(uint64(i), 300<<10)
 		k := r.put(data)
 		wg.Go(func() {
 			if got, err := get(s, k); err != nil || !bytes.Equal(got, data) {
 				t.Errorf("ReadBlock = %v, or other bytes", err)
 			}
-			if used := s.memory.load(); used > 10<<20 {
-				t.Errorf("%d bytes in memory; want at most 10 MiB", used)
+			if used := s.memory.load(); used > 1<<20 {
+				t.Errorf("%d bytes in memory; want at most 1 MiB", used)
 			}
 		})
 	}
