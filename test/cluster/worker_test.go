@@ -235,7 +235,7 @@ func (w *worker) remove(f *owned) {
 func (w *worker) moveDirectory() {
 	dir := w.dirs[w.dice.IntN(len(w.dirs))]
 	w.n++
-	to := fmt.Sprintf("moved-w%d-%d", w.id, w.n)
+	to := path.Join(path.Dir(dir), fmt.Sprintf("moved-w%d-%d", w.id, w.n))
 	if !w.outcome(w.on.rename(dir, to)) {
 		return
 	}
