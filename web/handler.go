@@ -174,7 +174,7 @@ func (h *Handler) route(w *response, r *http.Request, client netip.Addr, secure 
 	}
 	for _, s := range h.conf.Services {
 		if s.Serves(r) {
-			s.ServeHTTP(w, r)
+			s.ServeHTTP(w, listen.WithSecure(r, secure))
 			return
 		}
 	}

@@ -15,9 +15,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -30,6 +32,7 @@ import (
 	"keepdav/davfs"
 	"keepdav/web/auth"
 	"keepdav/web/dav"
+	"keepdav/web/listen"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -683,7 +686,23 @@ func (echo) Serves(r *http.Request) bool { return r.URL.Path == "/echo" }
 func (echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.(interface{ SetUser(string) }).SetUser("somebody")
 	w.(interface{ Failed(error) }).Failed(errors.New("as it wants"))
+	w.Header().Set("X-Secure", strconv.FormatBool(listen.Secure(r)))
 	io.Copy(w, r.Body)
+}
+
+func TestServicesKnowFromProxiesWhetherTheClientIsSecure(t *testing.T) {
+	for proto, want := range map[string]string{"https": "true", "http": "false", "": "false"} {
+		s := newSite(t, func(c *Config) {
+			c.Services, c.Proxies = []Service{echo{}}, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+		})
+		if got := s.do(t, "GET", "/echo", "", "X-Forwarded-Proto", proto); got.Header.Get("X-Secure") != want {
+			t.Errorf("forwarded by %q: secure is %s", proto, got.Header.Get("X-Secure"))
+		}
+	}
+	s := newSite(t, func(c *Config) { c.Services = []Service{echo{}} })
+	if got := s.do(t, "GET", "/echo", "", "X-Forwarded-Proto", "https"); got.Header.Get("X-Secure") != "false" {
+		t.Error("who is no proxy is believed")
+	}
 }
 
 func TestServicesAnswerWhatIsTheirs(t *testing.T) {

@@ -74,7 +74,9 @@ func (m *Metrics) observe(method string, status int, in, out int64, took time.Du
 		m.cells[i][status].Store(cell)
 	}
 	(*cell).Inc()
-	m.latency[i].Observe(took.Seconds())
+	if status != http.StatusSwitchingProtocols { // which lasts as long as the client likes
+		m.latency[i].Observe(took.Seconds())
+	}
 	m.in.Add(float64(in))
 	m.out.Add(float64(out))
 }

@@ -5,7 +5,9 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"keepdav/collfs"
 	"keepdav/web/arvados"
+	"keepdav/web/arvados/eventbus"
 )
 
 // tokenAuth tells the API who presents a token.
@@ -27,8 +29,19 @@ func (s *store) arvadosAPI(log zerolog.Logger) *arvados.API {
 	api.AddLinks(arvados.Links{Store: s.SQL, Folders: s.SQL, Changed: s.accountsChanged})
 	api.AddLogs(arvados.Logs{Store: s.SQL, Folders: s.SQL})
 	api.AddAccounts(s.SQL, s.accountsChanged)
+	api.AddGroups(arvados.Groups{Catalog: s.Gate, Folders: s.SQL, Projects: s.SQL, Records: s.SQL})
+	api.AddLinks(arvados.Links{Store: s.SQL, Folders: s.SQL, Changed: s.Site.ForgetAccess})
+	api.AddLogs(arvados.Logs{Store: s.SQL, Folders: s.SQL})
 	api.AddKeepServices()
 	api.AddConfig()
 	api.AddDiscovery()
 	return api
+}
+
+// eventBus tells clients of api of what happens in the store. It has to be closed.
+func (s *store) eventBus(api *arvados.API, log zerolog.Logger) *eventbus.Bus {
+	return eventbus.New(eventbus.Config{
+		Catalog: s.SQL, Cluster: s.SQL.Meta().Cluster, Auth: api.Authorize, Log: log,
+		PDH: func(ctx context.Context, id collfs.UUID) (collfs.PDH, error) { return s.SQL.PDH(ctx, id, 0) },
+	})
 }

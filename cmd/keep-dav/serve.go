@@ -22,6 +22,7 @@ import (
 	"keepdav/cmd/internal/mounting"
 	"keepdav/cmd/internal/systemd"
 	"keepdav/web"
+	"keepdav/web/arvados/eventbus"
 	"keepdav/web/auth"
 	"keepdav/web/connect"
 	"keepdav/web/dav"
@@ -188,6 +189,7 @@ func (c *serveCmd) logger() (zerolog.Logger, *web.LineBuffer) {
 type server struct {
 	s       *store
 	handler *web.Handler
+	bus     *eventbus.Bus
 	web     *web.Server
 	control *control.Server
 	metrics *http.Server
@@ -216,6 +218,13 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 	s.measure(metrics.Registry)
 	authn := auth.New(s.SQL, 0)
 	s.onAccountChange(authn.Forget)
+	api := s.arvadosAPI(log)
+	srv.bus = s.eventBus(api, log)
+	defer func() {
+		if err != nil {
+			srv.bus.Close()
+		}
+	}()
 	srv.handler = web.NewHandler(web.Config{
 		Auth: authn,
 		Site: s.user,
@@ -226,7 +235,7 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 			"/connect":        connect.Page(keeper.CA, !c.Public || c.InsecureHTTP),
 			"/connect/ca.pem": authority(keeper.CA),
 		},
-		Services: []web.Service{s.keepService(c.BlockUploads), s.arvadosAPI(log)},
+		Services: []web.Service{s.keepService(c.BlockUploads), api, srv.bus},
 		Metrics:  metrics, Log: log, AccessLog: c.AccessLog,
 		Ready:      s.Ready,
 		RequireTLS: c.Public && !c.InsecureHTTP, Proxies: prefixes(c.TrustProxy), AdminMetrics: true,
@@ -370,6 +379,7 @@ func (srv *server) shutdown(ctx context.Context, grace time.Duration) error {
 	if srv.web.Stop(waiting) {
 		srv.log.Warn().Dur("grace", grace).Msg("requests that took longer were cut; nothing of them was kept")
 	}
+	srv.bus.Close()
 	srv.mount.finish()
 	srv.host.Close(true)
 	srv.control.Stop(waiting)

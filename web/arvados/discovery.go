@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"keepdav/collfs/query"
+	"keepdav/web/arvados/eventbus"
 )
 
 const (
@@ -192,7 +193,7 @@ func (a *API) discovery(req *Request, since time.Time) map[string]any {
 }
 
 // EventPath is where the event bus is.
-const EventPath = "/websocket"
+const EventPath = eventbus.Path
 
 // attrsOf returns the attributes of a kind of record for queries.
 func attrsOf(name string) query.Attrs {

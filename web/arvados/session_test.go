@@ -18,6 +18,7 @@ import (
 	"keepdav/collfs"
 	"keepdav/collfs/sqlite"
 	"keepdav/keepio"
+	"keepdav/web/listen"
 )
 
 // storeAuth asks a store for its tokens.
@@ -204,8 +205,8 @@ func TestDiscoveryTellsWhatThereIs(t *testing.T) {
 		req := httptest.NewRequest("GET", "/discovery/v1/apis/arvados/v1/rest", nil)
 		req.Host = "keep.example:8443"
 		scheme := "http"
-		if secure {
-			req.TLS, scheme = httptest.NewRequest("GET", "https://x/", nil).TLS, "https"
+		if secure { // as a proxy says
+			req, scheme = listen.WithSecure(req, true), "https"
 		}
 		_, _, d := call(t, r.api, req)
 		for k, want := range map[string]any{

@@ -13,6 +13,9 @@ import (
 	"keepdav/collfs"
 )
 
+// Path is where the bus is on a server.
+const Path = "/websocket"
+
 // Limits of sessions.
 const (
 	maxQueue     = 64      // messages that wait for a client
@@ -124,13 +127,24 @@ func (b *Bus) notice(e collfs.Event) {
 	b.plain.add(e)
 }
 
+// Serves reports whether r is for the bus, where a site has the same address.
+func (b *Bus) Serves(r *http.Request) bool { return r.URL.Path == Path }
+
 // ServeHTTP answers a request for a session, which lasts until the client leaves,
 // reads too slowly, or may not be served any more.
 func (b *Bus) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", "GET")
+		http.Error(w, "this is a websocket", http.StatusMethodNotAllowed)
+		return
+	}
 	user, err := b.conf.Auth(r)
 	if err != nil {
 		http.Error(w, "a good token is needed: ?api_token=", http.StatusUnauthorized)
 		return
+	}
+	if u, ok := w.(interface{ SetUser(string) }); ok { // who logs requests
+		u.SetUser(user.Name)
 	}
 	s := b.newSession(user)
 	if s == nil {
