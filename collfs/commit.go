@@ -310,6 +310,9 @@ func (c *Collection) refresh(ctx context.Context, revision int64) error {
 // rebase makes c's tree what the catalog has, with our pending changes on top.
 // The caller has c's turn.
 func (c *Collection) rebase(ctx context.Context) error {
+	if done, err := c.followChanges(ctx); done || err != nil {
+		return err
+	}
 	rec, saved, err := c.fs.cfg.Catalog.Load(ctx, c.key.id, 0)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -148,12 +149,12 @@ func TestApplyFails(t *testing.T) {
 // cutOff is a catalog that cannot be reached for a while.
 type cutOff struct {
 	collfs.Catalog
-	err error
+	cut atomic.Bool
 }
 
 func (c *cutOff) Load(ctx context.Context, id collfs.UUID, version int) (collfs.Record, collfs.Saved, error) {
-	if c.err != nil {
-		return collfs.Record{}, collfs.Saved{}, c.err
+	if c.cut.Load() {
+		return collfs.Record{}, collfs.Saved{}, keepio.ErrUnavailable
 	}
 	return c.Catalog.Load(ctx, id, version)
 }
@@ -167,7 +168,7 @@ func TestApplySaysThatItDoesNotKnow(t *testing.T) {
 	put(t, c, "f", "content")
 	commit(t, c)
 	e.catalog.Fault = func(_ context.Context, tx collfs.Tx) memcatalog.Outcome {
-		catalog.err = keepio.ErrUnavailable
+		catalog.cut.Store(true)
 		return memcatalog.Outcome{Err: collfs.ErrUnknownOutcome, Done: true}
 	}
 	if _, err := c.Apply(ctx, 1, ops(mkdirOp("d"))); !errors.Is(err, collfs.ErrUnknownOutcome) {
@@ -176,7 +177,8 @@ func TestApplySaysThatItDoesNotKnow(t *testing.T) {
 	if _, err := c.Stat("d"); err == nil {
 		t.Error("what is not known to be a fact is there")
 	}
-	e.catalog.Fault, catalog.err = nil, nil
+	e.catalog.Fault = nil
+	catalog.cut.Store(false)
 	put(t, c, "g", "")
 	commit(t, c)
 	if _, err := c.Stat("d"); err != nil {

@@ -24,7 +24,7 @@ func inWords(notices []collfs.Notice) (words []string) {
 func TestViewIsToldWhatARefreshHasChanged(t *testing.T) {
 	ctx := context.Background()
 	e := newEnv(t)
-	f := e.fs()
+	f := e.fs(func(cfg *collfs.Config) { cfg.Catalog = onlyLoads{e.catalog} })
 	a := e.open(f, e.catalog.Create(e.home, "a"))
 	other := e.open(e.fs(), a.UUID())
 	for _, dir := range []string{"d", "not-held"} {

@@ -621,10 +621,19 @@ func TestCollectionIsLikeAMap(t *testing.T) {
 // see the same, and every content is somewhere that nobody who saw it replaced
 // or deleted.
 func TestMergeLosesNothing(t *testing.T) {
+	t.Run("following change sets", func(t *testing.T) {
+		testMergeLosesNothing(t, func(c *memcatalog.Catalog) collfs.Catalog { return quietCatalog{c} })
+	})
+	t.Run("loading", func(t *testing.T) {
+		testMergeLosesNothing(t, func(c *memcatalog.Catalog) collfs.Catalog { return onlyLoads{quietCatalog{c}} })
+	})
+}
+
+func testMergeLosesNothing(t *testing.T, catalog func(*memcatalog.Catalog) collfs.Catalog) {
 	ctx := context.Background()
 	e := newEnv(t)
 	// Events would refresh when they like; without them runs repeat.
-	quiet := quietCatalog{e.catalog}
+	quiet := catalog(e.catalog)
 	f := new(faults)
 	e.catalog.Fault = f.outcome
 	rapid.Check(t, func(rt *rapid.T) {
@@ -749,3 +758,6 @@ func TestMergeLosesNothing(t *testing.T) {
 type quietCatalog struct{ *memcatalog.Catalog }
 
 func (quietCatalog) Watch(func(collfs.Event)) (stop func()) { return func() {} }
+
+// onlyLoads is a catalog that does not tell change sets.
+type onlyLoads struct{ collfs.Catalog }

@@ -667,9 +667,15 @@ func tookPlace(rec Record, saved Saved, base int64, ops []Op, blocks Blocks) boo
 		return false
 	}
 	got, err := DecodeOps(saved.Changes[i], blocks)
+	return err == nil && sameOps(got, ops)
+}
+
+// sameOps reports whether two change sets are the same commit's: where the contents
+// lie does not matter, nor under which id it was made.
+func sameOps(a, b []Op) bool {
 	isID := func(op Op) bool { return op.Kind == OpCommit }
-	got, ops = slices.DeleteFunc(got, isID), slices.DeleteFunc(slices.Clone(ops), isID)
-	return err == nil && slices.EqualFunc(got, ops, func(a, b Op) bool {
+	a, b = slices.DeleteFunc(slices.Clone(a), isID), slices.DeleteFunc(slices.Clone(b), isID)
+	return slices.EqualFunc(a, b, func(a, b Op) bool {
 		return a.Kind == b.Kind && a.Path == b.Path && a.Src == b.Src && a.Old == b.Old &&
 			a.Content.ID == b.Content.ID && a.Off == b.Off && a.Time == b.Time && sameAttr(a.Attr, b.Attr)
 	})
