@@ -2,6 +2,8 @@ package collfs
 
 import (
 	"encoding/binary"
+	"fmt"
+	"math"
 
 	"keepdav/keepio"
 )
@@ -92,6 +94,12 @@ func appendOp(buf []byte, t *blockTable, op *Op) []byte {
 // DecodeOps reads what AppendOps wrote. It never panics, and allocates no more
 // than a multiple of the length of data.
 func DecodeOps(data []byte, blocks Blocks) ([]Op, error) {
+	return DecodeOpsMax(data, blocks, math.MaxInt)
+}
+
+// DecodeOpsMax is DecodeOps for at most so many operations; more are ErrTooManyEntries.
+// An operation takes 3 bytes in data and some 70 times that in memory.
+func DecodeOpsMax(data []byte, blocks Blocks, limit int) ([]Op, error) {
 	d := &decoder{data: data}
 	v := d.byte()
 	if (v == 0 || v > opsVersion) && d.err == nil {
@@ -100,6 +108,9 @@ func DecodeOps(data []byte, blocks Blocks) ([]Op, error) {
 	d.first = v == 1
 	d.table(blocks)
 	n := d.count(3)
+	if n > limit {
+		return nil, fmt.Errorf("%d operations: %w", n, ErrTooManyEntries)
+	}
 	ops := make([]Op, 0, n)
 	for range n {
 		op := d.op()

@@ -139,9 +139,9 @@ func (c *Collection) tryApply(ctx context.Context, o *ApplyOptions, build func(t
 		return Record{}, errors.Is(err, ErrStale), err
 	}
 	c.putBack(b)
-	took, terr := c.tookPlace(ctx, &b.change)
+	took, known, terr := c.fs.tookPlace(ctx, &b.change)
 	if terr != nil || !took {
-		return Record{}, terr == nil, errors.Join(err, terr)
+		return Record{}, terr == nil && known, errors.Join(err, terr)
 	}
 	// It is a fact, but may not survive a loss of power.
 	if err := c.rebase(ctx); err != nil {
@@ -216,18 +216,6 @@ func unstored(ops []Op) (blocks []*keepio.Block) {
 		}
 	}
 	return blocks
-}
-
-// tookPlace reports whether ch, whose outcome isn't known, became a fact.
-func (c *Collection) tookPlace(ctx context.Context, ch *Change) (bool, error) {
-	rec, saved, err := c.fs.cfg.Catalog.Load(ctx, c.key.id, 0)
-	if err != nil {
-		return false, err
-	}
-	if rec.Revision-ch.Base > int64(len(saved.Changes)) {
-		return false, ErrUnknownOutcome // it would not be there any more
-	}
-	return tookPlace(rec, saved, ch.Base, ch.Ops, c.fs.cfg.Spool), nil
 }
 
 // applied makes the tree what ops, which are a fact, have made of the collection.

@@ -649,14 +649,37 @@ func (t *transfer) tookPlace(ctx context.Context, tx Tx) (bool, error) {
 		return err == nil && (op.Kind != Trash || !rec.TrashAt.IsZero()), err
 	}
 	ch := tx.Changes[0]
-	rec, saved, err := t.fs.cfg.Catalog.Load(ctx, ch.Collection, 0)
+	took, _, err := t.fs.tookPlace(ctx, &ch)
 	if ch.Base == 0 && errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("collection %s: %w", ch.Collection, err)
 	}
-	return tookPlace(rec, saved, ch.Base, ch.Ops, t.fs.cfg.Spool), nil
+	return took, nil
+}
+
+// tookPlace reports whether ch, whose outcome isn't known, became a fact; known is
+// false if the catalog has no change set of that time any more.
+func (f *FS) tookPlace(ctx context.Context, ch *Change) (took, known bool, err error) {
+	if d, ok := f.cfg.Catalog.(Deltas); ok {
+		_, changes, kept, err := d.Since(ctx, ch.Collection, ch.Base)
+		if err != nil {
+			return false, false, err
+		}
+		if kept && len(changes) == 0 {
+			return false, true, nil
+		}
+		if kept {
+			got, err := DecodeOps(changes[0], f.cfg.Spool)
+			return err == nil && sameOps(got, ch.Ops), true, nil
+		}
+	}
+	rec, saved, err := f.cfg.Catalog.Load(ctx, ch.Collection, 0)
+	if err != nil {
+		return false, false, err
+	}
+	return tookPlace(rec, saved, ch.Base, ch.Ops, f.cfg.Spool), rec.Revision-ch.Base <= int64(len(saved.Changes)), nil
 }
 
 // tookPlace reports whether the commit that followed the revision base is the

@@ -12,6 +12,9 @@ import (
 	"keepdav/keepio"
 )
 
+// maxOps is the most operations of a commit. They take some 200 bytes of memory each.
+const maxOps = 2 << 20
+
 // A change is a commit that was read.
 type change struct {
 	wire.Header
@@ -107,7 +110,11 @@ func (h *Handler) readChange(r call) (*change, error) {
 	if len(ch.data) > 0 {
 		ch.named.along = keepio.NewStoredBlock(md5.Sum(ch.data), uint32(len(ch.data)))
 	}
-	if ch.ops, err = collfs.DecodeOps(m.Changes[0], ch.named); err != nil {
+	ch.ops, err = collfs.DecodeOpsMax(m.Changes[0], ch.named, maxOps)
+	if errors.Is(err, collfs.ErrTooManyEntries) {
+		return nil, refusal{http.StatusRequestEntityTooLarge, wire.Refusal{Error: err.Error()}}
+	}
+	if err != nil {
 		return nil, badRequest("%v", err)
 	}
 	if ch.named.other {
