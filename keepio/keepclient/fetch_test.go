@@ -228,6 +228,50 @@ func TestSlowSinkIsNotTheServersFault(t *testing.T) {
 	})
 }
 
+// The server's own rate counts, in the time that the sink leaves.
+func TestRateIsMeasuredWithoutTheSinksPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		data := storetest.Data(7, 2<<20)
+		k := keeptest.New(t, keeptest.Options{Pipe: true})
+		c := client(t, k, nil)
+		taught(k, c, data, k.Stores...)
+		k.Stores[0].Inject(keeptest.Fault{Step: slowest * 3 / 2, Trickle: time.Second})
+		sink := &slowSink{pause: directTimeouts.get * 3 / 4}
+		if err := c.Fetch(t.Context(), md5.Sum(data), uint32(len(data)), sink); err != nil {
+			t.Errorf("Fetch: %v", err)
+		}
+	})
+}
+
+func TestServersMessagesAreScrubbed(t *testing.T) {
+	secret := strings.Repeat("s", 50)
+	for _, c := range []struct{ text, token, want string }{
+		{"not found\n", "t0", "not found"},
+		{"token " + secret + "!", secret, "token …!"},
+		{"token v2/a/" + secret + ", " + secret, "v2/a/" + secret, "token …, …"},
+		{"GET abc+3+A0123@5 and +Rzzzzz-01@2+Kx", "t0", "GET abc+3+A… and +R…+Kx"},
+		{"GET abc%2B3%2BA0123%405", "t0", "GET abc%2B3%2BA…"},
+		{"a\r\nb\x00c\x7fd\xff", "t0", "a  b c d"},
+		{strings.Repeat("ä", 200), "t0", strings.Repeat("ä", 150) + "…"},
+	} {
+		if got := scrub(c.text, c.token); got != c.want {
+			t.Errorf("scrub(%q) = %q; want %q", c.text, got, c.want)
+		}
+	}
+}
+
+func FuzzScrub(f *testing.F) {
+	f.Add("GET abc+3+A0123456789abcdef@5 failed")
+	f.Fuzz(func(t *testing.T, text string) {
+		const token = "v2/zzzzz-gj3su-000000000000001/ssssssssssssssssssssssssssssssssssssssssssssssssss"
+		sig := "+A0123456789abcdef0123456789abcdef01234567@7fffffff"
+		got := scrub(text+token+sig+text, token)
+		if strings.Contains(got, token[40:]) || strings.Contains(got, sig) || len(got) > maxText+len("…") || strings.ContainsAny(got, "\r\n") {
+			t.Errorf("scrub(%q) = %q", text, got)
+		}
+	})
+}
+
 func TestFetchOutlastsTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		data := storetest.Data(8, 1000)

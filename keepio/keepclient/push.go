@@ -226,10 +226,7 @@ func (p *push) request(srv *server, replicas int, classes []string) (*http.Reque
 	if req.Body, err = p.src.open(); err != nil {
 		return nil, err
 	}
-	// If the server closed the connection meanwhile the request is sent again;
-	// an empty key tells net/http that this does no harm, and is not sent.
-	req.GetBody = p.src.open
-	req.Header["X-Idempotency-Key"] = nil
+	req.GetBody = p.src.open // for a connection that the server closed meanwhile
 	req.ContentLength = int64(p.size)
 	p.setHeaders(req, p.cfg.Token)
 	req.Header.Set("Content-Type", "application/octet-stream")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -255,6 +256,38 @@ func TestTurnsAreTakenInOrderAndGivenBack(t *testing.T) {
 			t.Errorf("turns in order %v, %d still taken", order, l.active)
 		}
 	})
+}
+
+// A turn that comes when its waiter has just given up goes to the next.
+func TestNoTurnIsLost(t *testing.T) {
+	l := &limiter{limit: 1}
+	for range 2000 {
+		if err := l.acquire(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if l.acquire(ctx) == nil {
+				l.release(false, false)
+			}
+		})
+		for l.waiters() == 0 {
+			runtime.Gosched()
+		}
+		wg.Go(cancel)
+		wg.Go(func() { l.release(false, false) })
+		wg.Wait()
+		if n := l.waiters(); n != 0 || l.active != 0 {
+			t.Fatalf("%d turns are taken, %d wait, and nobody is there", l.active, n)
+		}
+	}
+}
+
+func (l *limiter) waiters() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waiting.Len()
 }
 
 func TestRequestsAtAHostAreBounded(t *testing.T) {

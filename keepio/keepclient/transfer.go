@@ -9,6 +9,10 @@ import (
 	"time"
 )
 
+// maxKept is how many kept connections may turn out to be dead before that counts
+// as a failure of the server.
+const maxKept = 2
+
 // slowest is the rate, in bytes a second, below which a transfer is given up.
 const slowest = 32 << 10
 
@@ -26,6 +30,7 @@ type transfer struct {
 
 	mu    sync.Mutex // guards the fields below
 	conn  *countedConn
+	kept  bool  // conn had been used before
 	seen  int64 // moved at the last look
 	timer *time.Timer
 	wrote chan error    // gets the outcome of sending the request on conn
@@ -36,7 +41,32 @@ type transfer struct {
 // roundTrip sends req and waits for the header of the reply. The caller ends
 // the transfer with close. Redirects are not followed: the token is for that
 // server only.
+//
+// A connection that was kept may have been closed by the server meanwhile, or
+// forgotten by what lies between. That says nothing about the server, so the
+// request is sent again: all that we send does no harm twice.
 func roundTrip(ctx context.Context, rt http.RoundTripper, req *http.Request, window time.Duration) (*transfer, error) {
+	for kept := 0; ; kept++ {
+		t, err := roundTripOnce(ctx, rt, req, window)
+		if err == nil {
+			return t, nil
+		}
+		cause := t.explain(err)
+		t.close()
+		if kept >= maxKept || !t.wasKept() || cause != err {
+			return nil, cause
+		}
+		if req.GetBody != nil {
+			if req.Body, err = req.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// roundTripOnce is roundTrip without another try. The transfer that it returns
+// with an error has no reply.
+func roundTripOnce(ctx context.Context, rt http.RoundTripper, req *http.Request, window time.Duration) (*transfer, error) {
 	t := &transfer{window: window, wrote: make(chan error, 1)}
 	t.ctx, t.cancel = context.WithCancelCause(ctx)
 	trace := &httptrace.ClientTrace{GotConn: t.gotConn, WroteRequest: t.wroteRequest}
@@ -44,13 +74,16 @@ func roundTrip(ctx context.Context, rt http.RoundTripper, req *http.Request, win
 	t.timer = time.AfterFunc(window, t.look)
 	t.mu.Unlock()
 	resp, err := rt.RoundTrip(req.WithContext(httptrace.WithClientTrace(t.ctx, trace)))
-	if err != nil {
-		err = t.explain(err)
-		t.close()
-		return nil, err
-	}
 	t.resp = resp
-	return t, nil
+	return t, err
+}
+
+// wasKept reports whether the request went over a connection that had been used
+// before.
+func (t *transfer) wasKept() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.kept
 }
 
 // explain replaces the error of a transfer that we ended by the reason.
@@ -80,6 +113,7 @@ func (t *transfer) gotConn(info httptrace.GotConnInfo) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.wrote = make(chan error, 1) // a request that is sent again begins anew
+	t.kept = info.Reused
 	if t.conn = c; c != nil {
 		t.seen = c.moved.Load()
 	}
