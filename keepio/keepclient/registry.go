@@ -40,7 +40,7 @@ type registry struct {
 	byID    map[uint32]*knownSource
 	nextID  uint32
 	wake    time.Time         // when the refresher looks again
-	hints   map[uint32]string // hints other than +A, with their pluses, where there are any
+	hints   map[uint32]string // hints other than a usual +A, with their pluses, where there are any
 }
 
 const (
@@ -151,10 +151,11 @@ func (r *registry) signLocked(at uint32, e *entry, loc keepio.Locator) {
 	delete(r.hints, at)
 	var others strings.Builder
 	for hint := range hints(loc.String()) {
-		if hint[0] != 'A' {
-			others.WriteString("+" + hint)
-		} else if mac, expiry, ok := splitSignature(hint); ok {
+		// A signature of a form that we do not know may be good all the same.
+		if mac, expiry, ok := splitSignature(hint); ok {
 			e.mac, e.expiry = mac, expiry
+		} else {
+			others.WriteString("+" + hint)
 		}
 	}
 	if others.Len() > 0 {
@@ -164,7 +165,7 @@ func (r *registry) signLocked(at uint32, e *entry, loc keepio.Locator) {
 
 // splitSignature takes a hint A<40 hex digits>@<8 hex digits> apart.
 func splitSignature(hint string) (mac [20]byte, expiry uint32, ok bool) {
-	if len(hint) != 1+40+1+8 || hint[41] != '@' {
+	if len(hint) != 1+40+1+8 || hint[0] != 'A' || hint[41] != '@' {
 		return mac, 0, false
 	}
 	if _, err := hex.Decode(mac[:], []byte(hint[1:41])); err != nil {

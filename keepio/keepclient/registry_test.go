@@ -43,7 +43,7 @@ func TestLocatorsComeBackAsTheyWereTaught(t *testing.T) {
 	locs := []keepio.Locator{signed(1, 2e9, ""), signed(2, 0, ""), signed(3, 0, "+Rxxxxx-0000000000000000000000000000000000000000@7fffffff"),
 		signed(4, 2e9, "+K@xxxxx+Zx+Kzzz"), signed(5, 0, "+Afoo"), keepio.EmptyLocator, {}}
 	r.learn("c", locs)
-	for i, want := range []string{locs[0].String(), locs[1].String(), locs[2].String(), locs[3].String(), locs[4].Bare()} {
+	for i, want := range []string{locs[0].String(), locs[1].String(), locs[2].String(), locs[3].String(), locs[4].String()} {
 		got, source, ok := r.get(i + 1)
 		if !ok || got.String() != want || source != "c" {
 			t.Errorf("locator %d = %q of %q, %v; want %q", i+1, got, source, ok, want)
