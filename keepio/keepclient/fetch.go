@@ -147,11 +147,11 @@ func (f *fetch) renew(ctx context.Context) bool {
 // get asks one server for the block. A failure is the server's, an error ends
 // the fetch.
 func (f *fetch) get(ctx context.Context, t target) (*failure, error) {
-	if err := t.limit.acquire(ctx); err != nil {
+	if err := t.reads.acquire(ctx); err != nil {
 		return nil, f.fail(ctx, err)
 	}
 	fail, err := f.getLimited(ctx, t)
-	t.limit.release(fail == nil && err == nil, fail != nil && overloaded(fail))
+	t.reads.release(fail == nil && err == nil, fail != nil && overloaded(fail))
 	if ctx.Err() == nil {
 		t.saw(fail)
 	}

@@ -14,7 +14,7 @@ const (
 	cutPause     = time.Second // one burst of refusals cuts the limit once
 )
 
-// A limiter bounds the requests that are under way at one host. The bound halves
+// A limiter bounds the requests of one kind that are under way at one host. The bound halves
 // when the host says that it is overloaded and grows with each success.
 type limiter struct {
 	mu      sync.Mutex // guards the fields below

@@ -111,11 +111,11 @@ func (l *localize) kind() error {
 
 // head asks one server to copy the block and to sign it.
 func (l *localize) head(ctx context.Context, s *server) *failure {
-	if err := s.limit.acquire(ctx); err != nil {
+	if err := s.reads.acquire(ctx); err != nil {
 		return &failure{server: s.base, err: err}
 	}
 	fail := l.headLimited(ctx, s)
-	s.limit.release(fail == nil, fail != nil && overloaded(fail))
+	s.reads.release(fail == nil, fail != nil && overloaded(fail))
 	if ctx.Err() == nil {
 		s.saw(fail)
 	}

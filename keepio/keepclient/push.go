@@ -165,11 +165,11 @@ const keepReplicas = 1 << 10
 
 // put sends the block to one server.
 func (p *push) put(ctx context.Context, srv *server, replicas int, classes []string) (stored, *failure) {
-	if err := srv.limit.acquire(ctx); err != nil {
+	if err := srv.writes.acquire(ctx); err != nil {
 		return stored{}, &failure{server: srv.base, err: err}
 	}
 	got, fail := p.putLimited(ctx, srv, replicas, classes)
-	srv.limit.release(fail == nil, fail != nil && overloaded(fail))
+	srv.writes.release(fail == nil, fail != nil && overloaded(fail))
 	if ctx.Err() == nil {
 		srv.saw(fail)
 		srv.refused.Store(fail != nil)

@@ -79,7 +79,8 @@ type server struct {
 
 // A host is kept over reloads of the list.
 type host struct {
-	limit   *limiter
+	reads   *limiter
+	writes  *limiter     // apart, so that nobody who reads waits behind uploads
 	refused atomic.Bool  // its last reply to a PUT was an error: announce the next body
 	down    atomic.Int64 // until this Unix time in nanoseconds others are asked first
 	stats   hostStats
@@ -133,6 +134,8 @@ func (s *Servers) Reset() {
 	defer s.mu.Unlock()
 	s.loaded, s.settings = time.Time{}, nil
 }
+
+func newHost() *host { return &host{reads: newLimiter(), writes: newLimiter()} }
 
 // transport returns the connections for a server and their timeouts.
 func (s *Servers) transport(srv *server) (http.RoundTripper, timeouts) {
@@ -293,7 +296,7 @@ func (s *Servers) setListLocked(list []service) {
 	for i, svc := range list {
 		h := s.hosts[svc.base]
 		if h == nil {
-			h = &host{limit: newLimiter()}
+			h = newHost()
 		}
 		hosts[svc.base] = h
 		s.list[i] = &server{svc, h}
@@ -307,7 +310,7 @@ func (s *Servers) remote(base string) *server {
 	defer s.mu.Unlock()
 	h := s.remotes[base]
 	if h == nil {
-		h = &host{limit: newLimiter()}
+		h = newHost()
 		if len(s.remotes) >= maxRemotes {
 			clear(s.remotes)
 		}

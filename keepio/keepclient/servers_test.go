@@ -323,7 +323,7 @@ func TestStatsCount(t *testing.T) {
 		t.Errorf("Stats = %+v; want %+v", got, want)
 	}
 	for _, s := range c.servers.Stats() {
-		want := ServerStats{URL: s.URL, Requests: 2, In: 1000, Out: 1000, Limit: s.Limit}
+		want := ServerStats{URL: s.URL, Requests: 2, In: 1000, Out: 1000, Reads: s.Reads, Writes: s.Writes}
 		if s.URL == first.URL {
 			want.Errors = 1
 		}

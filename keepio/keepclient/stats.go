@@ -45,7 +45,8 @@ type ServerStats struct {
 	Proxy, ReadOnly  bool
 	Requests, Errors int64 // a block that is not there is no error
 	In, Out          int64 // bytes of blocks
-	Limit            int   // requests that may be under way at once
+	Reads, Writes    int   // requests of each kind that may be under way at once
+	Down             bool  // could not be reached a moment ago
 }
 
 // Stats says what happened at each service that is in use.
@@ -56,7 +57,7 @@ func (s *Servers) Stats() []ServerStats {
 			URL: srv.base, Proxy: srv.proxy, ReadOnly: srv.readOnly,
 			Requests: srv.stats.requests.Load(), Errors: srv.stats.errors.Load(),
 			In: srv.stats.bytesIn.Load(), Out: srv.stats.bytesOut.Load(),
-			Limit: srv.limit.current(),
+			Reads: srv.reads.current(), Writes: srv.writes.current(), Down: srv.isDown(),
 		})
 	}
 	return all
