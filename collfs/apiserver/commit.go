@@ -24,9 +24,10 @@ type commit struct {
 
 	plan   *plan
 	zero   *keepio.Block
-	expect string // the hash of what the collection is to be
-	attrs  string // the attributes that it is to have
-	setsAt bool   // they change
+	expect string           // the hash of what the collection is to be
+	attrs  string           // the attributes that it is to have
+	setsAt bool             // they change
+	used   []keepio.Locator // that the request names
 }
 
 // updateFields are asked for in the reply to an update.
@@ -126,7 +127,7 @@ func (k *commit) prepare(ctx context.Context, ops []collfs.Op) (api.Params, erro
 	}
 	params := api.Params{"select": updateFields}
 	record := make(map[string]any)
-	if segments := k.segments(ctx, ops); segments != nil {
+	if segments := k.segments(k.locate(ctx), ops); segments != nil {
 		params["replace_segments"] = segments
 	} else if len(k.plan.targets) > 0 {
 		text, err := k.fragment(ctx)
@@ -167,15 +168,32 @@ func sizeOf(params api.Params) int64 {
 }
 
 func (k *commit) fragment(ctx context.Context) (string, error) {
-	at := func(b *keepio.Block) (keepio.Locator, error) { return k.c.locator(ctx, b) }
 	var zero keepio.Locator
 	if k.zero != nil {
 		var err error
-		if zero, err = at(k.zero); err != nil {
+		if zero, err = k.locate(ctx)(k.zero); err != nil {
 			return "", err
 		}
 	}
-	return k.plan.fragment(at, zero)
+	return k.plan.fragment(k.locate(ctx), zero)
+}
+
+// locate returns Catalog.locator that keeps what it returns for learned.
+func (k *commit) locate(ctx context.Context) locate {
+	return func(b *keepio.Block) (keepio.Locator, error) {
+		loc, err := k.c.locator(ctx, b)
+		if err == nil {
+			k.used = append(k.used, loc)
+		}
+		return loc, err
+	}
+}
+
+// learned says that the collection has the blocks now that the commit referred to.
+func (k *commit) learned(source string) {
+	if k.c.conf.Locators != nil && len(k.used) > 0 {
+		k.c.conf.Locators.Learn(source, k.used)
+	}
 }
 
 // hashOf returns the portable data hash of a tree as Arvados' Go writers print it.
@@ -253,6 +271,7 @@ func (k *commit) written() []collfs.Content {
 // accept makes what was expected the state of e and returns the record.
 func (k *commit) accept(got *api.Collection) (collfs.Record, error) {
 	e := k.e
+	k.learned(e.uuid)
 	e.mu.Lock()
 	e.ours.add(k, got)
 	e.revision++

@@ -2,7 +2,6 @@ package apiserver
 
 import (
 	"bytes"
-	"context"
 
 	"keepdav/collfs"
 	"keepdav/collfs/manifest"
@@ -11,9 +10,9 @@ import (
 
 // A treePrinter prints a tree with signed locators.
 type treePrinter struct {
-	c    *Catalog
-	ctx  context.Context // of the one call of print
-	zero *keepio.Block
+	c       *Catalog
+	locator locate
+	zero    *keepio.Block
 }
 
 func (p *treePrinter) print(out *bytes.Buffer, t *collfs.Tree) error {
@@ -32,7 +31,7 @@ func (p *treePrinter) print(out *bytes.Buffer, t *collfs.Tree) error {
 		for i, l := range s.Locators {
 			signed, ok := byHash[l.Hash()]
 			if !ok {
-				if signed, err = p.c.locator(p.ctx, p.c.conf.Blocks.ByHash(l.Hash(), uint32(l.Size()))); err != nil {
+				if signed, err = p.locator(p.c.conf.Blocks.ByHash(l.Hash(), uint32(l.Size()))); err != nil {
 					return err
 				}
 				byHash[l.Hash()] = signed

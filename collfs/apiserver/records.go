@@ -12,7 +12,6 @@ import (
 
 	"keepdav/collfs"
 	"keepdav/collfs/apiserver/api"
-	"keepdav/keepio"
 )
 
 // record does one operation on a record. made has the records of collections that
@@ -166,6 +165,7 @@ func (t *transaction) createCollection(ctx context.Context, op *collfs.RecordOp,
 	})
 	e := t.c.entry(got.UUID)
 	e.remember(k.written())
+	k.learned(got.UUID)
 	e.mu.Lock()
 	e.seen, e.record, e.attrs = true, got, k.attrs
 	e.record.FileCount, e.record.FileSizeTotal = k.plan.next.Files(), k.plan.next.Bytes()
@@ -213,7 +213,12 @@ func (k *commit) build(ctx context.Context, ops []collfs.Op) (string, error) {
 	if err := k.encodeAttributes(); err != nil {
 		return "", err
 	}
-	return k.c.signedManifest(ctx, k.plan.next, k.zero)
+	var out bytes.Buffer
+	p := &treePrinter{c: k.c, locator: k.locate(ctx), zero: k.zero}
+	if err := p.print(&out, k.plan.next); err != nil {
+		return "", err
+	}
+	return out.String(), nil
 }
 
 // lookAgain finds what a request has made whose reply was lost; nil if nothing.
@@ -530,14 +535,4 @@ func (t *transaction) deleteNow(ctx context.Context, op *collfs.RecordOp) error 
 		return fmt.Errorf("is not in the trash: %w", fs.ErrInvalid)
 	}
 	return t.c.act(ctx, http.MethodDelete, real, "", nil)
-}
-
-// signedManifest prints all of a tree whose blocks are stored, with signatures.
-func (c *Catalog) signedManifest(ctx context.Context, t *collfs.Tree, zero *keepio.Block) (string, error) {
-	p := &treePrinter{c: c, ctx: ctx, zero: zero}
-	var out bytes.Buffer
-	if err := p.print(&out, t); err != nil {
-		return "", err
-	}
-	return out.String(), nil
 }

@@ -1,7 +1,6 @@
 package apiserver
 
 import (
-	"context"
 	"fmt"
 
 	"keepdav/collfs"
@@ -11,7 +10,7 @@ import (
 // segments returns the replace_segments of operations that all give files other
 // segments, so that they do nothing to what others change meanwhile; nil if that
 // cannot be said so: an old segment would have to become several.
-func (k *commit) segments(ctx context.Context, ops []collfs.Op) map[string]string {
+func (k *commit) segments(at locate, ops []collfs.Op) map[string]string {
 	out := make(map[string]string)
 	for i := range ops {
 		op := &ops[i]
@@ -30,8 +29,8 @@ func (k *commit) segments(ctx context.Context, ops []collfs.Op) map[string]strin
 			if pair.from.Block == nil || pair.to.Block == nil || pair.from.Len != pair.to.Len {
 				return nil
 			}
-			from, ok := k.segment(ctx, pair.from, false)
-			to, ok2 := k.segment(ctx, pair.to, true)
+			from, ok := segment(pair.from, nil)
+			to, ok2 := segment(pair.to, at)
 			if !ok || !ok2 || out[from] != "" && out[from] != to {
 				return nil
 			}
@@ -44,15 +43,17 @@ func (k *commit) segments(ctx context.Context, ops []collfs.Op) map[string]strin
 	return out
 }
 
-func (k *commit) segment(ctx context.Context, s keepio.Segment, signed bool) (string, bool) {
+// segment spells s as replace_segments does; at returns the signed locator, nil: the
+// bare one is meant.
+func segment(s keepio.Segment, at locate) (string, bool) {
 	hash, size, ok := s.Block.Stored()
 	if !ok {
 		return "", false
 	}
 	loc := keepio.MakeLocator(hash, int64(size))
-	if signed {
+	if at != nil {
 		var err error
-		if loc, err = k.c.locator(ctx, s.Block); err != nil {
+		if loc, err = at(s.Block); err != nil {
 			return "", false
 		}
 	}
