@@ -17,6 +17,7 @@ import (
 
 	"keepdav/collfs"
 	"keepdav/davfs"
+	"keepdav/keepio"
 )
 
 // memTree is one collection in memory: the smallest thing that keeps the
@@ -33,6 +34,7 @@ type memTree struct {
 	opens        int
 	stats        int
 	commits      int
+	cuttable     []bool // of each File.WriteRange: whether it may be cut short
 	beforeCommit func() // called by Upload.Commit before it takes mu
 }
 
@@ -221,6 +223,7 @@ type memFile struct {
 	data   []byte
 	info   davfs.Info
 	closed func()
+	tree   *memTree
 }
 
 func (f memFile) Close() error {
@@ -231,6 +234,12 @@ func (f memFile) Close() error {
 }
 func (f memFile) Info() davfs.Info { return f.info }
 func (f memFile) WriteRange(_ context.Context, w io.Writer, off, n int64) (int64, error) {
+	if f.tree != nil {
+		_, ok := w.(keepio.CutWriter)
+		f.tree.mu.Lock()
+		f.tree.cuttable = append(f.tree.cuttable, ok)
+		f.tree.mu.Unlock()
+	}
 	k, err := w.Write(f.data[off : off+n])
 	return int64(k), err
 }
@@ -254,7 +263,7 @@ func (m memFS) Open(_ context.Context, name string) (davfs.File, error) {
 		return nil, pathErr("open", name, fs.ErrNotExist)
 	}
 	data := m.t.nodes[p].data
-	return memFile{bytes.NewReader(data), data, i, m.t.closed}, nil
+	return memFile{bytes.NewReader(data), data, i, m.t.closed, m.t}, nil
 }
 
 type memUpload struct {

@@ -2,6 +2,7 @@ package dav
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"net/http"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 
 	"keepdav/collfs"
 	"keepdav/davfs"
+	"keepdav/keepio"
 )
 
 // get answers GET and HEAD.
@@ -99,7 +101,13 @@ func (q *request) send(f davfs.File, status int, sp Span) {
 	if q.r.Method == http.MethodHead {
 		return
 	}
-	q.copySpan(f, sp)
+	var w io.Writer = q.w
+	if status == http.StatusOK {
+		// A whole file that is cut is no file; a part that is cut may be put
+		// together with others.
+		w = keepio.CanCut(w)
+	}
+	q.copySpan(w, f, sp)
 }
 
 func (q *request) sendParts(f davfs.File, spans []Span, ctype string, size int64) {
@@ -115,7 +123,7 @@ func (q *request) sendParts(f davfs.File, spans []Span, ctype string, size int64
 		if _, err := q.w.Write([]byte(m.heads[i])); err != nil {
 			q.cut(err)
 		}
-		q.copySpan(f, sp)
+		q.copySpan(q.w, f, sp)
 	}
 	if _, err := q.w.Write([]byte(m.tail)); err != nil {
 		q.cut(err)
@@ -125,10 +133,10 @@ func (q *request) sendParts(f davfs.File, spans []Span, ctype string, size int64
 // smallBody goes into socket buffers at once, so it needs no deadline.
 const smallBody = 64 << 10
 
-// copySpan copies a span of f to the client, who has to take some of it every
+// copySpan copies a span of f to w, which is the client's, who has to take some of it every
 // so often. If it cannot be completed the connection is cut: the length is
 // promised already, and a short answer must not look like a whole one.
-func (q *request) copySpan(f davfs.File, sp Span) {
+func (q *request) copySpan(w io.Writer, f davfs.File, sp Span) {
 	var rc *http.ResponseController
 	if sp.Len > smallBody {
 		rc = http.NewResponseController(q.w)
@@ -137,7 +145,7 @@ func (q *request) copySpan(f davfs.File, sp Span) {
 		if rc != nil {
 			_ = rc.SetWriteDeadline(time.Now().Add(writeStalls * q.h.conf.Stall))
 		}
-		n, err := f.WriteRange(q.ctx, q.w, sp.Off, min(sp.Len, copyChunk))
+		n, err := f.WriteRange(q.ctx, w, sp.Off, min(sp.Len, copyChunk))
 		if err != nil {
 			q.cut(err)
 		}

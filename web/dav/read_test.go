@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,23 @@ import (
 	"keepdav/davfs"
 	"keepdav/keepio"
 )
+
+// Bytes that may turn out to be bad go only where a cut tells.
+func TestOnlyAWholeFileMayBeCutShort(t *testing.T) {
+	s := newServer(t)
+	s.want(201, "PUT", "/home/coll/f.txt", "", "0123456789")
+	for _, c := range []struct {
+		headers string
+		status  int
+		want    bool
+	}{{"", 200, true}, {"Range: bytes=2-4", 206, false}, {"Range: bytes=0-9", 206, false}, {"Range: bytes=0-1,4-5", 206, false}} {
+		s.tree.cuttable = nil
+		s.want(c.status, "GET", "/home/coll/f.txt", c.headers, "")
+		if len(s.tree.cuttable) == 0 || slices.Contains(s.tree.cuttable, !c.want) {
+			t.Errorf("GET with %q: may be cut short %v; want %v", c.headers, s.tree.cuttable, c.want)
+		}
+	}
+}
 
 func TestRangesOfAFile(t *testing.T) {
 	s := newServer(t)
