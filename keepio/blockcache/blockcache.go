@@ -373,12 +373,15 @@ func (s *Store) publish(t *target, k key, sums []uint32) *openblock.Block {
 	t.keep(k, sums)
 	b := openblock.New(t.f, k.hash, k.size, sums)
 	b.Closed = t.closed
-	s.cache.DropIdle(k.hash) // of another size, or one that a new file replaces
-	have := s.cache.Put(b)
-	if t.memory != nil && have == b {
-		t.memory.hold(b)
+	if m := t.memory; m != nil {
+		m.hold(b)
+		b.Closed = func() {
+			m.forget(b)
+			t.closed()
+		}
 	}
-	return have
+	s.cache.DropIdle(k.hash) // a new file may have replaced that one
+	return s.cache.Put(b)
 }
 
 // Stats is what a cache is about.

@@ -96,8 +96,10 @@ func (d *disk) failed(err error) {
 	d.mu.Lock()
 	first := d.trouble == nil
 	d.trouble = err
-	d.pause = min(max(2*d.pause, diskPause), diskPauseMax)
-	d.again = time.Now().Add(d.pause)
+	if now := time.Now(); !now.Before(d.again) { // else it is one of several at once
+		d.pause = min(max(2*d.pause, diskPause), diskPauseMax)
+		d.again = now.Add(d.pause)
+	}
 	d.mu.Unlock()
 	if first {
 		d.log.Warn().Err(err).Str("dir", d.dir).Msg("the block cache does without its disk")

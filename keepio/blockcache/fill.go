@@ -35,6 +35,9 @@ const linger = 2 * time.Second
 // join takes part in the fill of a block, which it starts if there is none. A
 // reader waits for it; others only expect that somebody will.
 func (s *Store) join(ctx context.Context, k key, reader bool) (*fill, error) {
+	if k.size > keepio.BlockSize {
+		return nil, keepio.ErrTooLarge
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

@@ -438,3 +438,14 @@ func TestCloseEndsFetches(t *testing.T) {
 		t.Errorf("ReadBlock after Close = %v; want ErrUnavailable", err)
 	}
 }
+
+func TestALocatorThatNamesTooManyBytesIsRefused(t *testing.T) {
+	s := open(t, Config{Remote: newRemote()})
+	if _, err := s.ReadBlock(t.Context(), [16]byte{1}, keepio.BlockSize+1, make([]byte, 10), 0); !errors.Is(err, keepio.ErrTooLarge) {
+		t.Errorf("ReadBlock = %v; want ErrTooLarge", err)
+	}
+	if _, err := s.WriteRange(t.Context(), io.Discard, [16]byte{1}, 1<<32-1, 1<<31, 10); !errors.Is(err, keepio.ErrTooLarge) {
+		t.Errorf("WriteRange = %v; want ErrTooLarge", err)
+	}
+	s.Prefetch(t.Context(), [16]byte{1}, 1<<32-1)()
+}

@@ -69,7 +69,7 @@ type memory struct {
 
 	mu    sync.Mutex // guards the fields below
 	used  int64
-	held  []*openblock.Block // complete, the oldest first; some may be closed already
+	held  []*openblock.Block // complete, the oldest first
 	freed chan struct{}
 }
 
@@ -135,6 +135,13 @@ func (m *memory) hold(b *openblock.Block) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.held = append(m.held, b)
+}
+
+// forget takes hold back.
+func (m *memory) forget(b *openblock.Block) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.held = slices.DeleteFunc(m.held, func(h *openblock.Block) bool { return h == b })
 }
 
 func (m *memory) load() int64 {

@@ -49,8 +49,8 @@ func (c *Cache) Get(hash [16]byte) *Block {
 	return b
 }
 
-// Put adds a block that was just opened and returns it pinned; if there is one
-// already that is returned, and b closed.
+// Put adds a block that was just opened and returns it pinned; if there is one of
+// that hash and size already that is returned, and b closed.
 func (c *Cache) Put(b *Block) *Block {
 	sh := c.shard(b.Hash)
 	have, out := sh.put(b, c.period.Load())
@@ -62,9 +62,12 @@ func (sh *cacheShard) put(b *Block, period uint32) (have *Block, out []*Block) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if have := sh.blocks[b.Hash]; have != nil {
-		have.refs++
-		have.used = period
-		return have, []*Block{b}
+		if have.Size == b.Size {
+			have.refs++
+			have.used = period
+			return have, []*Block{b}
+		}
+		out = sh.dropLocked(have, out)
 	}
 	b.refs, b.used = 1, period
 	b.place = sh.recent.PushFront(b)
