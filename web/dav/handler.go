@@ -38,10 +38,13 @@ type Config struct {
 	Prefix     string // of all paths: "" or like "/dav"
 	Locks      *Locks // needed unless LockMode is LocksOff
 	LockMode   LockMode
-	MaxEntries int           // of a PROPFIND of infinite depth; default 10,000
-	FinderUsed bool          // show Finder the quota properties
-	NoGzip     bool          // never compress listings
-	Stall      time.Duration // how long a client may neither send nor take a byte; default 2 min
+	MaxEntries int  // of a PROPFIND of infinite depth; default 10,000
+	FinderUsed bool // show Finder the quota properties
+	NoGzip     bool // never compress listings
+	// RunsScripts lets browsers run what is stored. Without it pages are shown as if they
+	// came from nowhere, so that they cannot act for their reader.
+	RunsScripts bool
+	Stall       time.Duration // how long a client may neither send nor take a byte; default 2 min
 	// Failed, if set, is told of each request that failed, for the log: err says
 	// more than the answer, which has only the status.
 	Failed func(r *http.Request, status int, err error)

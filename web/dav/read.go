@@ -65,7 +65,7 @@ func (q *request) get() error {
 	hd.Set("X-Content-Type-Options", "nosniff")
 	hd.Set("Cross-Origin-Resource-Policy", "same-origin") // no page elsewhere runs or shows it with its reader's rights
 	hd.Set("Accept-Ranges", "bytes")
-	if scriptable(ctype) {
+	if !q.h.conf.RunsScripts && scriptable(ctype) {
 		hd.Set("Content-Security-Policy", "sandbox")
 	}
 	var spans []Span
