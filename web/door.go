@@ -49,16 +49,11 @@ func (d accountsDoor) Enter(ctx context.Context, header string, addr netip.Addr)
 	return Visit{User: user, FS: d.site(user)}, nil
 }
 
-// enter lets r in. prefix is the part of its URL that names of the site do not have.
-func (h *Handler) enter(r *http.Request, header string, addr netip.Addr, prefix string) (Visit, error) {
-	v, err := h.conf.Door.Enter(r.Context(), header, addr)
-	if err != nil || !v.Anonymous || mayAnybody(r, v.FS, siteName(r, prefix)) {
-		return v, err
-	}
+// leave ends a visit.
+func (v Visit) leave() {
 	if v.Leave != nil {
 		v.Leave()
 	}
-	return Visit{}, auth.ErrDenied
 }
 
 // mayAnybody reports whether r only reads, and something that its site shows under its
@@ -76,17 +71,17 @@ func mayAnybody(r *http.Request, fs davfs.FileSystem, name string) bool {
 	return err == nil
 }
 
-// siteName is the name in the site that r is about; "" if it has none.
-func siteName(r *http.Request, prefix string) string {
-	p, err := dav.RequestPath(r, prefix)
-	if err != nil {
+// siteName is the name in the site that r is about, whose URL has that form; "" if it
+// has none.
+func siteName(r *http.Request, f form) string {
+	p, err := dav.RequestPath(r, f.prefix)
+	switch {
+	case err != nil:
 		return ""
-	}
-	if prefix == "" {
+	case f.id == "":
 		return p.Name
 	}
-	id, _, _ := strings.Cut(strings.TrimPrefix(prefix, "/c="), "/")
-	return strings.TrimSuffix("/by_id/"+shortID(id)+p.Name, "/")
+	return strings.TrimSuffix("/by_id/"+f.id+p.Name, "/")
 }
 
 // wantsFresh reports whether the client does not want what is remembered.

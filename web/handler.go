@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/base32"
 	"errors"
@@ -41,6 +40,9 @@ type Config struct {
 	// Services are protocols of their own beside the site. They find out by
 	// themselves who asks, and what pages of other origins may do.
 	Services []Service
+
+	// KeepWeb is what users of a keep-web find here again.
+	KeepWeb KeepWeb
 
 	// Ready says why the server cannot do its work as it should, for /readyz. Nil: it always can.
 	Ready func() error
@@ -89,6 +91,7 @@ func NewHandler(conf Config) *Handler {
 	}
 	raw := make([]byte, 5)
 	rand.Read(raw)
+	conf.DAV.RunsScripts = conf.KeepWeb.TrustAllContent
 	return &Handler{
 		conf:    conf,
 		dav:     davHandler(conf.DAV, ""),
@@ -155,17 +158,9 @@ func (h *Handler) ServeHTTP(conn http.ResponseWriter, r *http.Request) {
 
 // route is ServeHTTP without the bookkeeping.
 func (h *Handler) route(w *response, r *http.Request, client netip.Addr, secure bool) {
-	path := r.URL.Path
-	switch path {
-	case "/healthz":
-		h.health(w, r, true)
-		return
-	case "/readyz":
-		h.health(w, r, h.ready.Load() && (h.conf.Ready == nil || h.conf.Ready() == nil))
-		return
-	}
-	if page, ok := h.conf.Public[path]; ok {
-		page.ServeHTTP(w, r)
+	r = unescapedToken(r)
+	f, isForm := formOf(r.Host, r.URL.Path)
+	if !f.vhost && h.routeOwn(w, r) {
 		return
 	}
 	if h.conf.RequireTLS && !secure && !client.IsLoopback() {
@@ -173,66 +168,66 @@ func (h *Handler) route(w *response, r *http.Request, client netip.Addr, secure 
 		return
 	}
 	for _, s := range h.conf.Services {
-		if s.Serves(r) {
+		if !f.vhost && s.Serves(r) {
 			s.ServeHTTP(w, listen.WithSecure(r, secure))
 			return
 		}
 	}
-	if err := h.origin.Check(r); err != nil {
-		w.fail(http.StatusForbidden, "cross-origin", "the request comes from a page of another origin")
+	if cors(w, r) || !f.vhost && h.manage(w, r) {
 		return
 	}
-	req := &session{w: w}
-	header := r.Header.Get("Authorization")
-	if strings.HasPrefix(path, "/c=") {
-		var token string
-		req.prefix, token = shortForm(path)
-		if token != "" {
-			header = "Bearer " + token
-			w.Header().Set("Referrer-Policy", "no-referrer") // the URL has the token, and files have links
-		}
+	// A form with a token may come from anywhere: all that it does is to show something.
+	foreign := h.origin.Check(r) != nil && !bringsToken(r)
+	if foreign && !(r.Method == http.MethodPost && isURLForm(r) && h.trusts(r, f)) {
+		w.crossOrigin()
+		return
 	}
-	visit, err := h.enter(r, header, client, req.prefix)
-	if err != nil {
+	if f.token != "" {
+		w.Header().Set("Referrer-Policy", "no-referrer") // the URL has the token, and files have links
+	}
+	r, visit, err := h.enter(w, r, f, visitor{client, secure, foreign})
+	switch {
+	case errors.Is(err, errAnswered):
+		return
+	case err != nil:
 		h.refuse(w, r, err)
 		return
 	}
-	if visit.Leave != nil {
-		defer visit.Leave()
-	}
-	user := visit.User
-	w.user = user.Name
-	req.user = user
-	if path == "/metrics" && h.conf.AdminMetrics {
-		if !user.Admin {
+	defer visit.leave()
+	w.user = visit.User.Name
+	if r.URL.Path == "/metrics" && h.conf.AdminMetrics && !isForm {
+		if !visit.User.Admin {
 			w.fail(http.StatusForbidden, "permission", "only administrators may see this")
 			return
 		}
 		h.conf.Metrics.Handler().ServeHTTP(w, r)
 		return
 	}
-	req.fs = visit.FS
 	if visit.Fresh != nil && wantsFresh(r) {
-		if err := visit.Fresh(r.Context(), siteName(r, req.prefix)); err != nil {
+		if err := visit.Fresh(r.Context(), siteName(r, f)); err != nil {
 			w.err = err
 			w.fail(dav.Status(err), "", "what is there now cannot be found out at the moment")
 			return
 		}
 	}
-	if req.prefix != "" {
-		id, _, _ := strings.Cut(strings.TrimPrefix(req.prefix, "/c="), "/")
-		req.fs = below(req.fs, "/by_id/"+shortID(id))
+	h.serve(w, r, f, visit)
+}
+
+// routeOwn answers what everybody may see, at paths that the site does not have.
+func (h *Handler) routeOwn(w *response, r *http.Request) bool {
+	switch r.URL.Path {
+	case "/healthz":
+		h.health(w, r, true)
+		return true
+	case "/readyz":
+		h.health(w, r, h.ready.Load() && (h.conf.Ready == nil || h.conf.Ready() == nil))
+		return true
 	}
-	r = r.WithContext(context.WithValue(r.Context(), sessionKey{}, req))
-	handler := h.dav
-	if req.prefix != "" {
-		handler = davHandler(h.conf.DAV, req.prefix)
+	page, ok := h.conf.Public[r.URL.Path]
+	if ok {
+		page.ServeHTTP(w, r)
 	}
-	if r.Method == http.MethodPost {
-		w.err = req.act(w, r, handler)
-		return
-	}
-	handler.ServeHTTP(refusalsFor(w, r), r)
+	return ok
 }
 
 // davHeaders are the headers that tell a client that this is a WebDAV server; Finder
@@ -437,28 +432,26 @@ func isNormal(w *response) bool {
 // logPath is the path of r without what is secret in it.
 func logPath(r *http.Request) string {
 	p := r.URL.Path
-	if strings.HasPrefix(p, "/c=") {
-		if prefix, token := shortForm(p); token != "" {
-			id, _, _ := strings.Cut(prefix[1:], "/")
-			p = "/" + id + "/t=…" + strings.TrimPrefix(p, prefix)
-		}
+	if f, ok := formOf(r.Host, p); ok && f.token != "" {
+		i := strings.LastIndex(f.prefix, f.token)
+		p = p[:i] + "…" + p[i+len(f.token):]
 	}
 	return withoutTokens(p)
 }
 
 var (
-	tokenForm     = regexp.MustCompile(`(v2/[0-9a-z]{5}-gj3su-[0-9a-z]{15}/)[^/\s"]+`)
-	signatureForm = regexp.MustCompile(`(\+A|\+R[0-9a-z]{5}-)[0-9a-f]{40}@[0-9a-f]{8}`)
+	tokenPattern = regexp.MustCompile(`(v2/[0-9a-z]{5}-gj3su-[0-9a-z]{15}/)[^/\s"]+`)
+	signature    = regexp.MustCompile(`(\+A|\+R[0-9a-z]{5}-)[0-9a-f]{40}@[0-9a-f]{8}`)
 )
 
 // withoutTokens is text without the secrets of tokens, which people put in
 // places where nobody looks for them, and without permissions to read blocks.
 func withoutTokens(text string) string {
 	if strings.Contains(text, "-gj3su-") {
-		text = tokenForm.ReplaceAllString(text, "${1}…")
+		text = tokenPattern.ReplaceAllString(text, "${1}…")
 	}
 	if strings.Contains(text, "+A") || strings.Contains(text, "+R") {
-		text = signatureForm.ReplaceAllString(text, "${1}…")
+		text = signature.ReplaceAllString(text, "${1}…")
 	}
 	return text
 }

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
@@ -58,9 +59,12 @@ func (s *site) logged() string {
 	return s.log.String()
 }
 
+// annsHash is computed once: it is slow on purpose.
+var annsHash = sync.OnceValues(func() (string, error) { return auth.HashPassword(context.Background(), annsPassword) })
+
 func newSite(t *testing.T, change func(*Config)) *site {
 	t.Helper()
-	hash, err := auth.HashPassword(t.Context(), annsPassword)
+	hash, err := annsHash()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,8 +2,10 @@ package web
 
 import (
 	"io"
+	"mime"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"keepdav/web/listen"
@@ -30,6 +32,7 @@ type response struct {
 	page    bool          // what was asked for is shown to people
 	holder  listen.Holder // the connection, if it can hold the head back
 	holding bool
+	saved   string // Content-Disposition of a file
 	user    string
 	kind    string // of the error that was answered, for the log
 	err     error
@@ -45,6 +48,22 @@ func (w *response) SetUser(name string) { w.user = name }
 // Failed is described with SetUser.
 func (w *response) Failed(err error) { w.err = err }
 
+// attach has a browser save the file that r asks for, if it is one: directories
+// and refusals are shown.
+func (w *response) attach(r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return
+	}
+	w.saved = "attachment"
+	if r.URL.RawQuery == "" { // the last part of the path is the name
+		return
+	}
+	name := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	if v := mime.FormatMediaType("attachment", map[string]string{"filename": name}); v != "" && name != "" {
+		w.saved = v
+	}
+}
+
 func (w *response) touch() {
 	now := time.Now()
 	if now.Sub(w.touched) < touchEvery {
@@ -59,6 +78,9 @@ func (w *response) touch() {
 func (w *response) WriteHeader(status int) {
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
+	}
+	if w.saved != "" && status < 300 && w.Header().Get("Content-Disposition") == "" && w.Header().Get("ETag") != "" {
+		w.Header().Set("Content-Disposition", w.saved)
 	}
 	w.touch()
 	w.ResponseWriter.WriteHeader(status)

@@ -92,5 +92,6 @@ func (s *session) answer(w http.ResponseWriter, err error) {
 	if s.w.status != 0 {
 		panic(http.ErrAbortHandler) // half an answer must not look whole
 	}
-	http.Error(w, "the directory cannot be shown", dav.Status(err))
+	s.w.saved = ""
+	http.Error(w, "this cannot be shown", dav.Status(err))
 }

@@ -323,15 +323,6 @@ func parse(header string) (credentials, bool) {
 	return credentials{name: name, password: password}, name != "" && len(name) <= maxName && password != ""
 }
 
-// Token is the token in the value of an Authorization header, or "".
-func Token(header string) string {
-	if len(header) > maxHeader {
-		return ""
-	}
-	cred, _ := parse(header)
-	return cred.token
-}
-
 // isToken reports whether s has the form of a v2 token: v2/UUID/SECRET.
 func isToken(s string) bool {
 	return strings.HasPrefix(s, "v2/") && strings.Count(s, "/") == 2
