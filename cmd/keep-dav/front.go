@@ -149,6 +149,7 @@ func (c *serveCmd) startFront(ctx context.Context, set settings.Settings, l net.
 			"/connect":        connect.Page(f.keeper.CA, !c.Public || c.InsecureHTTP),
 			"/connect/ca.pem": authority(f.keeper.CA),
 		},
+		KeepWeb: c.keepWeb(nil),
 		Metrics: metrics, Log: log, AccessLog: c.AccessLog,
 		RequireTLS: c.Public && !c.InsecureHTTP, Proxies: prefixes(c.TrustProxy), AdminMetrics: true,
 	})

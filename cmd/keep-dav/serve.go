@@ -57,6 +57,8 @@ type serveCmd struct {
 	mountFlags
 	clusterFlags
 
+	keepWebFlags
+
 	gcFlags
 	GCEvery time.Duration `name:"gc-every" default:"24h" env:"KEEPDAV_GC_EVERY" group:"Garbage" help:"How often the server looks for garbage by itself; 0: never."`
 
@@ -235,6 +237,7 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 			"/connect":        connect.Page(keeper.CA, !c.Public || c.InsecureHTTP),
 			"/connect/ca.pem": authority(keeper.CA),
 		},
+		KeepWeb:  c.keepWeb(s),
 		Services: []web.Service{s.keepService(c.BlockUploads), api, srv.bus},
 		Metrics:  metrics, Log: log, AccessLog: c.AccessLog,
 		Ready:      s.Ready,
@@ -426,7 +429,7 @@ func (c *serveCmd) Validate() error {
 	case c.StopGrace < 0 || c.GCEvery < 0:
 		return errors.New("--stop-grace and --gc-every cannot be less than 0")
 	}
-	return errors.Join(c.mountFlags.Validate(), c.clusterFlags.Validate(), c.gcFlags.Validate())
+	return errors.Join(c.mountFlags.Validate(), c.clusterFlags.Validate(), c.gcFlags.Validate(), c.keepWebFlags.Validate())
 }
 
 // A proxyFlag is an address, or all that begin like it (192.0.2.0/24).
