@@ -37,6 +37,7 @@ type clusterFlags struct {
 	MaxSessions       int           `default:"100" env:"KEEPDAV_MAX_SESSIONS" group:"Cluster" help:"Tokens that may be in use at once."`
 	SessionIdle       time.Duration `default:"15m" env:"KEEPDAV_SESSION_IDLE" group:"Cluster" help:"How long what a token has loaded is kept after its last request."`
 	Retries           int           `default:"10" env:"KEEPDAV_RETRIES" group:"Cluster" help:"How often what fails is tried again, at growing intervals, before a client hears of it."`
+	Patience          flags.Seconds `hidden:"" help:"How long a request to the API is tried; 0: as --retries says."`
 	RefreshTime       flags.Seconds `default:"15" env:"KEEPDAV_REFRESH_TIME" placeholder:"SECONDS" group:"Cluster" help:"How often the cluster is asked for changes, where it does not tell them."`
 	FileCache         flags.Bytes   `default:"0" env:"KEEPDAV_FILE_CACHE" placeholder:"SIZE" group:"Cluster" help:"Room for cached blocks; 0: a tenth of the disk."`
 	DiskCacheDir      string        `env:"KEEPDAV_DISK_CACHE_DIR" type:"path" placeholder:"DIR" group:"Cluster" help:"Where blocks are cached; other clients may use it, too. Default: ${cache}."`
@@ -74,7 +75,7 @@ func (c *serveCmd) choose(root *cli, env settings.Env) (*settings.Settings, erro
 func (c *serveCmd) machine(set settings.Settings, log zerolog.Logger) (*cluster.Machine, error) {
 	conf := cluster.Config{
 		Settings: set, StateDir: c.StateDir, CacheDir: c.DiskCacheDir, CacheBytes: int64(c.FileCache),
-		StorageClasses: words(c.StorageClasses), Retries: c.Retries, Poll: time.Duration(c.RefreshTime),
+		StorageClasses: words(c.StorageClasses), Retries: c.Retries, Patience: time.Duration(c.Patience), Poll: time.Duration(c.RefreshTime),
 		AcceptLostUpdates: c.AcceptLostUpdates, Sessions: c.MaxSessions, Agent: "keep-dav/" + version.Get().Version,
 		Session: cluster.SessionConfig{TreeBytes: int64(c.DirectoryCache), SpoolBudget: int64(c.SpoolBudget), Apple: applePolicies[c.AppleFiles]},
 		Log:     log,

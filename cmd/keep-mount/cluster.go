@@ -75,7 +75,7 @@ const ramCache = 256 << 20
 func openCluster(ctx context.Context, c *mountCmd, serve mounting.Serve, log zerolog.Logger) (_ *source, err error) {
 	conf := cluster.Config{
 		Settings: *c.cluster, StateDir: c.StateDir, CacheDir: c.DiskCacheDir, CacheBytes: int64(c.FileCache),
-		StorageClasses: c.classes(), Retries: c.Retries, Poll: time.Duration(c.RefreshTime), NoEvent: c.DisableEventListening,
+		StorageClasses: c.classes(), Retries: c.Retries, Patience: time.Duration(c.Patience), Poll: time.Duration(c.RefreshTime), NoEvent: c.DisableEventListening,
 		AcceptLostUpdates: c.AcceptLostUpdates, Agent: "keep-mount/" + version.Get().Version,
 		Session: cluster.SessionConfig{TreeBytes: int64(c.DirectoryCache)}, Log: log,
 	}

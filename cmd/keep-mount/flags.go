@@ -87,6 +87,7 @@ type clusterFlags struct {
 	RefreshTime           flags.Seconds `default:"15" placeholder:"SECONDS" group:"Cluster" help:"How often a cluster is asked for changes, where it does not tell them. Default: ${default}."`
 	DisableEventListening bool          `group:"Cluster" help:"Ask a cluster for changes, as often as --refresh-time says, even if it would tell them."`
 	Retries               int           `default:"10" placeholder:"N" group:"Cluster" help:"How often what fails is tried again, at growing intervals, before a program hears of it. Default: ${default}."`
+	Patience              flags.Seconds `hidden:"" help:"How long a request to the API is tried; 0: as --retries says."`
 	StorageClasses        string        `placeholder:"CLASSES" group:"Cluster" help:"Storage classes of new blocks, separated by commas. Default: those of the cluster."`
 	StateDir              string        `env:"KEEPDAV_STATE" type:"path" placeholder:"DIR" group:"Cluster" help:"For what is written and not on the cluster yet. Default: ${state}."`
 	AcceptLostUpdates     bool          `group:"Cluster" help:"Write to a cluster that keeps no versions of collections, where others may overwrite what is written here."`

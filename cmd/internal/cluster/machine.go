@@ -3,13 +3,14 @@ package cluster
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -37,8 +38,10 @@ type Config struct {
 	// Retries is how often what fails is tried again, before who waits for it hears
 	// of it; negative: never.
 	Retries int
-	Poll    time.Duration // how often is asked for changes where there are no events; 0: 15 s
-	NoEvent bool          // changes are asked for, never told
+	// Patience is how long a request to the API is tried; 0: as long as Retries say.
+	Patience time.Duration
+	Poll     time.Duration // how often is asked for changes where there are no events; 0: 15 s
+	NoEvent  bool          // changes are asked for, never told
 	// AcceptLostUpdates allows to write where the cluster keeps no versions.
 	AcceptLostUpdates bool
 
@@ -88,10 +91,14 @@ func New(conf Config) (*Machine, error) {
 	if conf.Retries == 0 {
 		conf.Retries = DefaultRetries
 	}
+	if conf.Patience == 0 {
+		conf.Patience = patience(conf.Retries)
+	}
 	conf.Session.Log = conf.Log
+	conf.Session.TreeBytes = withinLimit(conf.Session.TreeBytes)
 	host, err := api.NewHost(api.Config{
 		Host: conf.Settings.API.String(), Insecure: conf.Settings.Insecure,
-		Patience: patience(conf.Retries), Agent: conf.Agent,
+		Patience: conf.Patience, Agent: conf.Agent,
 	})
 	if err != nil {
 		return nil, err
@@ -178,14 +185,17 @@ func (m *Machine) Session(ctx context.Context, token string) (*Session, error) {
 	client := m.api.Client(token)
 	about, err := client.Discovery(ctx)
 	if err != nil {
-		return nil, m.explain(err)
+		return nil, m.explain(ctx, err)
 	}
 	if !validCluster(about.UUIDPrefix) {
 		return nil, fmt.Errorf("%s does not say which cluster it is: it is no API server of Arvados", m.Name())
 	}
 	user, err := currentUser(ctx, client)
 	if err != nil {
-		return nil, m.explain(err)
+		return nil, m.explain(ctx, err)
+	}
+	if !userForm.MatchString(string(user.UUID)) {
+		return nil, fmt.Errorf("%s says that the token belongs to %q: it is no API server of Arvados", m.Name(), user.UUID)
 	}
 	if !user.Active {
 		return nil, fmt.Errorf("%s: the user %q is not active", m.Name(), user.Name)
@@ -249,6 +259,9 @@ func (l locators) Locator(_ context.Context, hash [16]byte, size uint32) (keepio
 	return loc, nil
 }
 
+// userForm is that of a user's UUID. It becomes the name of a directory.
+var userForm = regexp.MustCompile(`^[0-9a-z]{5}-tpzed-[0-9a-z]{15}$`)
+
 // validCluster tells whether id is what UUIDs begin with. It becomes the name of a directory.
 func validCluster(id string) bool {
 	for _, c := range []byte(id) {
@@ -260,20 +273,62 @@ func validCluster(id string) bool {
 }
 
 // explain says what people can do about a failure to begin.
-func (m *Machine) explain(err error) error {
-	var notSigned x509.UnknownAuthorityError
-	var wrongName x509.HostnameError
-	var dns *net.DNSError
+func (m *Machine) explain(ctx context.Context, err error) error {
 	name := m.Name()
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && errors.Is(err, api.ErrToken):
 		return fmt.Errorf("%s does not accept the token: check ARVADOS_API_TOKEN, it may have ended: %w", name, err)
-	case errors.As(err, &notSigned), errors.As(err, &wrongName):
-		return fmt.Errorf("%s cannot prove who it is: %w\n(if you know why, ARVADOS_API_HOST_INSECURE=1 goes on all the same)", name, err)
-	case errors.As(err, &dns):
-		return fmt.Errorf("there is no host %s: check ARVADOS_API_HOST, which comes from %s: %w", name, m.conf.Settings.From, err)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s does not answer like an API server of Arvados: %w", name, err)
+	case !errors.Is(err, keepio.ErrUnavailable):
+		return fmt.Errorf("%s cannot be used: %w", name, err)
+	}
+	why := m.reach(ctx)
+	var dns *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.As(why, &certificate):
+		return fmt.Errorf("%s cannot prove who it is: %w\n(if you know why, ARVADOS_API_HOST_INSECURE=1 goes on all the same)", name, why)
+	case errors.As(why, &dns):
+		return fmt.Errorf("there is no host %s: check ARVADOS_API_HOST, which comes from %s: %w", name, m.conf.Settings.From, why)
+	case why != nil:
+		return fmt.Errorf("%s cannot be reached: check ARVADOS_API_HOST, which comes from %s: %w", name, m.conf.Settings.From, why)
 	}
 	return fmt.Errorf("%s cannot be used: %w", name, err)
+}
+
+// reachWithin is how long is looked for why a server cannot be reached.
+const reachWithin = 5 * time.Second
+
+// reach connects to the API server, and says why that fails.
+func (m *Machine) reach(ctx context.Context) error {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), reachWithin)
+	defer stop()
+	at := m.conf.Settings.API
+	port := at.Port()
+	if port == "" {
+		port = at.Scheme
+	}
+	var conn net.Conn
+	var err error
+	if addr := net.JoinHostPort(at.Hostname(), port); at.Scheme == "https" {
+		d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: m.conf.Settings.Insecure}} // what ARVADOS_API_HOST_INSECURE asks for
+		conn, err = d.DialContext(ctx, "tcp", addr)
+	} else {
+		conn, err = new(net.Dialer).DialContext(ctx, "tcp", addr)
+	}
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// withinLimit is bytes, or less if the process is told to use little memory
+// (GOMEMLIMIT).
+func withinLimit(bytes int64) int64 {
+	limit := debug.SetMemoryLimit(-1) / 2
+	if bytes == 0 || bytes > limit {
+		return min(limit, max(bytes, defaultTrees))
+	}
+	return bytes
 }

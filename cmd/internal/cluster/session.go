@@ -21,6 +21,12 @@ type Catalog interface {
 	collfs.Folders
 }
 
+// serverIDs is a catalog whose collections may be called otherwise by the server than in
+// this process.
+type serverIDs interface {
+	ServerID(id collfs.UUID) collfs.UUID
+}
+
 // parts are what a session is made of below its spool.
 type parts struct {
 	user    collfs.User
@@ -315,6 +321,9 @@ func (s *Session) Close(ctx context.Context) error {
 	var kept []string
 	if s.Files != nil {
 		err := s.Files.CloseKeeping(ctx, func(l collfs.Leftover) error {
+			if c, ok := s.catalog.(serverIDs); ok {
+				l.Collection = c.ServerID(l.Collection)
+			}
 			kept = append(kept, fmt.Sprintf("%s (%s)", l.Name, l.Collection))
 			return s.place.keepLeftover(l)
 		})
