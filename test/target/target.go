@@ -52,6 +52,7 @@ const (
 type Options struct {
 	Kind  Kind
 	Store string   // default: a directory of the test's own
+	Addr  string   // default: a free address
 	Args  []string // more flags of "keep-dav serve"
 	Env   []string // more environment
 }
@@ -221,7 +222,10 @@ func TryStart(t testing.TB, o Options) (*Server, error) {
 			o.Kind = ReferenceDurable
 		}
 	}
-	addr, err := FreeAddr()
+	addr, err := o.Addr, error(nil)
+	if addr == "" {
+		addr, err = FreeAddr()
+	}
 	if err != nil {
 		return nil, err
 	}
