@@ -51,36 +51,72 @@ func TurnMerged(theirs, base, to *Tree, theirsAt time.Time, at int64) (ops []Op,
 // align gives files of t the content ids that files with the same bytes have in
 // known: at the same path, or else anywhere.
 func (t *Tree) align(known *Tree) {
+	var rest []*node
+	alignBelow(t.root, known.root, &rest)
+	if len(rest) == 0 {
+		return
+	}
 	byBytes := make(map[xxh3.Uint128]ContentID)
-	for it := range known.root.walk("") {
-		if n := it.node; !n.isDir() && n.size > 0 {
+	known.root.eachEntry("", func(_ string, n *node) {
+		if !n.isDir() && n.size > 0 {
 			if key, ok := bytesKey(n.segs); ok {
 				byBytes[key] = n.id
 			}
 		}
-	}
-	for it := range t.root.walk("") {
-		n := it.node
-		if n.isDir() {
-			continue
-		}
-		key, ok := bytesKey(n.segs)
-		if !ok {
-			continue
-		}
-		if k := known.lookup(it.path); k != nil && !k.isDir() {
-			if same, ok := bytesKey(k.segs); ok && same == key {
-				n.id = k.id
-				continue
+	})
+	for _, n := range rest {
+		if key, ok := bytesKey(n.segs); ok {
+			if id, ok := byBytes[key]; ok {
+				n.id = id
 			}
 		}
-		if n.size == 0 {
-			continue
+	}
+}
+
+// alignBelow is align for what is at the same paths in two directories. The other
+// files that have bytes come into rest. known may be nil.
+func alignBelow(n, known *node, rest *[]*node) {
+	for name, k := range n.kids.view().all {
+		var other *node
+		if known != nil {
+			other = known.kids.get(name)
 		}
-		if id, ok := byBytes[key]; ok {
-			n.id = id
+		switch {
+		case k.isDir():
+			if other != nil && !other.isDir() {
+				other = nil
+			}
+			alignBelow(k, other, rest)
+		case other != nil && !other.isDir() && sameBytes(k.segs, other.segs):
+			k.id = other.id
+		case k.size > 0:
+			*rest = append(*rest, k)
 		}
 	}
+}
+
+// sameBytes reports whether two say the same about where the bytes are.
+func sameBytes(a, b []keepio.Segment) bool {
+	if slices.EqualFunc(a, b, sameSegment) {
+		return true
+	}
+	x, ok1 := bytesKey(a)
+	y, ok2 := bytesKey(b)
+	return ok1 && ok2 && x == y
+}
+
+func sameSegment(a, b keepio.Segment) bool {
+	switch {
+	case a.Off != b.Off || a.Len != b.Len:
+		return false
+	case a.Block == b.Block:
+		return true
+	case a.Block == nil || b.Block == nil:
+		return false
+	}
+	ha, _, ok1 := a.Block.Stored()
+	hb, _, ok2 := b.Block.Stored()
+	return ok1 && ok2 && ha == hb
 }
 
 // bytesKey identifies what segs say where the bytes are; ok is false if a block

@@ -132,24 +132,73 @@ func (s *Store) QueryCollections(ctx context.Context, q query.Query, scope query
 		if err != nil {
 			return err
 		}
-		text := from(rowColumns) + order + " LIMIT :limit OFFSET :offset"
-		return eachRow(func(row scanner) error {
-			c, err := scanCollection(row)
-			rows = append(rows, c)
+		args = append(args, sql.Named("limit", q.Limit), sql.Named("offset", q.Offset))
+		// What is sorted is the UUIDs alone: whole rows would be copied around.
+		var ids []collfs.UUID
+		err = eachRow(func(row scanner) error {
+			var id collfs.UUID
+			err := row.Scan(&id)
+			ids = append(ids, id)
 			return err
-		})(r.c.conn.QueryContext(ctx, text, append(args, sql.Named("limit", q.Limit), sql.Named("offset", q.Offset))...))
+		})(r.c.conn.QueryContext(ctx, from(`uuid`)+order+" LIMIT :limit OFFSET :offset", args...))
+		if err == nil {
+			rows, err = collectionsOf(r, ids, scope.Old)
+		}
+		return err
 	})
 	return rows, available, err
+}
+
+// collectionsOf returns the collections, and versions if old, with some UUIDs, in that order.
+func collectionsOf(q snapshot, ids []collfs.UUID, old bool) ([]query.Collection, error) {
+	list, err := json.Marshal(ids)
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	at := make(map[collfs.UUID]int, len(ids))
+	for i, id := range ids {
+		at[id] = i
+	}
+	rows := make([]query.Collection, len(ids))
+	read := func(text string) error {
+		return q.query(func(row scanner) error {
+			c, err := scanCollection(row)
+			if i, ok := at[c.UUID]; ok && err == nil {
+				rows[i] = c
+			}
+			return err
+		}, `SELECT `+rowColumns+` FROM (`+text+`) WHERE uuid IN (SELECT value FROM json_each(?))`, string(list))
+	}
+	if err = read(presentRows); err == nil && old {
+		err = read(versionRows)
+	}
+	return rows, err
 }
 
 // selection returns what selects columns of the collections in question. The text differs
 // from query to query: it is not to be kept prepared.
 func (s *Store) selection(filters []query.Filter, scope query.Scope) (from func(columns string) string, args []any, err error) {
-	rows := presentRows
+	live := ""
+	if !scope.Trash {
+		// The index of names is of use to who asks for a name in a project, and only to
+		// them: the plus sign hides it from others, for whom it is a detour.
+		hide := "+"
+		if asks(filters, "name") && (asks(filters, "owner_uuid") || scope.In != "") {
+			hide = ""
+		}
+		live = ` AND ` + hide + `r.trash_at = 0 AND r.uuid NOT IN (SELECT uuid FROM api_collection WHERE trash_due <> 0 AND trash_due <= :now)`
+		scope.Trash = true
+	}
+	rows := presentRows + live
 	if scope.Old {
-		rows += " UNION ALL " + versionRows
+		rows += " UNION ALL " + versionRows + " WHERE 1" + live
 	}
 	return s.selectionOf(rows, columnOf, filters, scope)
+}
+
+// asks reports whether filters want an attribute to be equal to something.
+func asks(filters []query.Filter, attr string) bool {
+	return slices.ContainsFunc(filters, func(f query.Filter) bool { return f.Attr == attr && f.Op == query.Equal && f.Operand != nil })
 }
 
 // selectionOf is selection among rows that have columns current, owner and trash.

@@ -67,7 +67,7 @@ func New(conf Config) *API {
 	if conf.Now == nil {
 		conf.Now = time.Now
 	}
-	return &API{conf: conf, routes: make(map[string][]*route), bodies: semaphore.NewWeighted(2 * MaxRequestSize), limit: MaxRequestSize}
+	return &API{conf: conf, routes: make(map[string][]*route), bodies: semaphore.NewWeighted(MaxRequestSize), limit: MaxRequestSize}
 }
 
 // Now returns the time by the API's clock.

@@ -121,7 +121,7 @@ func (req *Request) fail(err error) {
 			cause = err
 		}
 		if l, ok := req.w.(interface{ Failed(error) }); ok { // who logs requests
-			l.Failed(cause)
+			l.Failed(fmt.Errorf("%s: %w", req.ID, cause))
 		} else {
 			req.api.conf.Log.Error().Err(cause).Str("id", req.ID).Str("method", req.HTTP.Method).Int("status", e.Status).Msg("a request of the API failed")
 		}
