@@ -26,7 +26,7 @@ const attributesKey = "keepdav_attributes"
 // attributesOf takes the attributes out of a record's properties. rest is nil if
 // nothing else is in them.
 func attributesOf(properties json.RawMessage) (attrs string, rest json.RawMessage) {
-	if len(properties) == 0 || string(properties) == "null" {
+	if s := string(properties); s == "" || s == "null" || s == "{}" {
 		return "", nil
 	}
 	if !bytes.Contains(properties, []byte(attributesKey)) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -41,6 +42,10 @@ type Config struct {
 	// StoreBlocks makes the cluster have blocks before a commit refers to them.
 	StoreBlocks func(ctx context.Context, blocks []*keepio.Block) error
 
+	// Reader reads blocks that are not stored yet, which small commits bring along if
+	// the server takes that. Nil: all blocks are stored first.
+	Reader keepio.Reader
+
 	// Zero returns the stored block of zeros that stands for holes. Nil: there are
 	// none.
 	Zero func(ctx context.Context) (hash [16]byte, size uint32, err error)
@@ -62,6 +67,7 @@ type Catalog struct {
 	api    *api.Client
 	names  *slashes
 	events *events
+	ext    atomic.Pointer[extension] // nil: not known yet
 
 	mu      sync.Mutex // guards the fields below
 	entries map[string]*entry
@@ -175,6 +181,14 @@ func (c *Catalog) Record(ctx context.Context, id collfs.UUID) (collfs.Record, er
 	if isPDH(string(id)) {
 		r, err := c.getPDH(ctx, string(id), recordFields)
 		return r, c.wrap("collection", id, err)
+	}
+	d, err := c.extension(ctx)
+	if err != nil {
+		return collfs.Record{}, c.wrap("collection", id, err)
+	}
+	if d != nil {
+		rec, err := c.recordExtended(ctx, d, c.realID(id))
+		return rec, c.wrap("collection", id, err)
 	}
 	got, err := c.get(ctx, c.realID(id), recordFields)
 	if err != nil {

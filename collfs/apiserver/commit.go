@@ -35,6 +35,13 @@ var updateFields = []string{"uuid", "portable_data_hash", "modified_at", "versio
 
 // commitChange commits one change set. The caller has e's turn.
 func (c *Catalog) commitChange(ctx context.Context, e *entry, ch *collfs.Change) (collfs.Record, error) {
+	d, err := c.extension(ctx)
+	if err != nil {
+		return collfs.Record{}, err
+	}
+	if d != nil {
+		return c.commitExtended(ctx, d, e, ch)
+	}
 	if err := c.checkBase(ctx, e, ch.Base); err != nil {
 		return collfs.Record{}, err
 	}
@@ -45,7 +52,7 @@ func (c *Catalog) commitChange(ctx context.Context, e *entry, ch *collfs.Change)
 	if !lim.versioning && !c.conf.AcceptLostUpdates {
 		return collfs.Record{}, fmt.Errorf("the cluster keeps no versions, and to lose updates was not accepted: %w", collfs.ErrReadOnly)
 	}
-	rec, err := c.commitOps(ctx, e, lim, ch.Ops)
+	rec, err := c.commitOps(ctx, e, lim, ch.Base, ch.Ops)
 	c.trim()
 	return rec, err
 }
@@ -53,6 +60,22 @@ func (c *Catalog) commitChange(ctx context.Context, e *entry, ch *collfs.Change)
 // checkBase is collfs.ErrStale if the server has something else than revision base
 // of a collection, fs.ErrNotExist if it is in the trash. The caller has e's turn.
 func (c *Catalog) checkBase(ctx context.Context, e *entry, base int64) error {
+	d, err := c.extension(ctx)
+	if err != nil {
+		return err
+	}
+	if d != nil {
+		rec, err := c.recordExtended(ctx, d, e.uuid)
+		switch {
+		case err != nil:
+			return err
+		case !rec.TrashAt.IsZero():
+			return fmt.Errorf("is in the trash: %w", fs.ErrNotExist)
+		case rec.Revision != base:
+			return fmt.Errorf("is at revision %d, not %d: %w", rec.Revision, base, collfs.ErrStale)
+		}
+		return nil
+	}
 	got, err := c.get(ctx, e.uuid, recordFields)
 	if err != nil {
 		return err
@@ -71,28 +94,24 @@ func (c *Catalog) checkBase(ctx context.Context, e *entry, base int64) error {
 // several if one would be too large. If a later one fails, the collection is at
 // another revision and who made the operations has to merge them again, which does
 // no harm to those that are facts.
-func (c *Catalog) commitOps(ctx context.Context, e *entry, lim limits, ops []collfs.Op) (collfs.Record, error) {
-	rec, err := c.commitOnce(ctx, e, lim, ops)
+func (c *Catalog) commitOps(ctx context.Context, e *entry, lim limits, base int64, ops []collfs.Op) (collfs.Record, error) {
+	rec, err := c.commitOnce(ctx, e, lim, base, ops)
 	if !errors.Is(err, api.ErrTooLarge) || len(ops) < 2 {
 		return rec, err
 	}
 	half := len(ops) / 2
-	if _, err := c.commitOps(ctx, e, lim, ops[:half]); err != nil {
+	if rec, err = c.commitOps(ctx, e, lim, base, ops[:half]); err != nil {
 		return collfs.Record{}, err
 	}
-	return c.commitOps(ctx, e, lim, ops[half:])
+	return c.commitOps(ctx, e, lim, rec.Revision, ops[half:])
 }
 
-func (c *Catalog) commitOnce(ctx context.Context, e *entry, lim limits, ops []collfs.Op) (collfs.Record, error) {
-	base, err := c.treeOf(ctx, e)
+func (c *Catalog) commitOnce(ctx context.Context, e *entry, lim limits, revision int64, ops []collfs.Op) (collfs.Record, error) {
+	base, now, err := c.treeOf(ctx, e, revision)
 	if err != nil {
 		return collfs.Record{}, err
 	}
-	k := &commit{c: c, e: e, base: base, lim: lim}
-	e.mu.Lock()
-	now := e.record
-	e.mu.Unlock()
-	k.now = &now
+	k := &commit{c: c, e: e, base: base, now: now, lim: lim}
 	if k.plan, err = makePlan(base.tree, ops); err != nil {
 		return collfs.Record{}, err
 	}
@@ -101,7 +120,7 @@ func (c *Catalog) commitOnce(ctx context.Context, e *entry, lim limits, ops []co
 		return collfs.Record{}, err
 	}
 	if params == nil { // nothing that the server keeps
-		return k.accept(&now)
+		return k.accept(now)
 	}
 	return k.send(ctx, params)
 }
@@ -246,10 +265,34 @@ func (k *commit) send(ctx context.Context, params api.Params) (collfs.Record, er
 	if k.lim.versioning && !got.PreserveVersion {
 		k.mark(ctx)
 	}
-	if got.PDH == k.expect {
-		return k.accept(&got)
+	if got.PDH != k.expect {
+		return k.compare(ctx, &got)
 	}
-	return k.compare(ctx, &got)
+	alone, err := k.wasAlone(ctx, &got)
+	if err != nil {
+		k.c.conf.Log.Warn().Err(err).Str("collection", k.e.uuid).Msg("whether somebody changed the collection at the same time could not be found out")
+	}
+	if !alone {
+		return k.overtaken(ctx, &got, k.plan.next)
+	}
+	return k.accept(&got)
+}
+
+// wasAlone reports whether nobody came between our look and our update. The hash does
+// not tell if ours replaced all that theirs had changed; the versions do: each of our
+// updates makes one, and so does an update of a state that we have marked.
+func (k *commit) wasAlone(ctx context.Context, got *api.Collection) (bool, error) {
+	switch {
+	case !k.lim.versioning, got.Version == k.now.Version:
+		return true, nil
+	case k.now.PreserveVersion:
+		return got.Version == k.now.Version+1, nil
+	}
+	before, err := k.c.version(ctx, k.e.uuid, got.Version-1, []string{"uuid", "portable_data_hash"})
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	return err == nil && before.PDH == k.base.pdh, err
 }
 
 func (e *entry) expects(pdh string) {

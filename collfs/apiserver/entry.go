@@ -191,7 +191,9 @@ func (c *Catalog) saw(got *api.Collection) collfs.Record {
 	e.mu.Lock()
 	switch {
 	case !e.seen:
-		e.revision, e.seen = 1, true
+		if e.seen = true; !c.extended() { // else the revision is the server's
+			e.revision = 1
+		}
 		e.record, e.attrs = *got, attrs
 	case got.ModifiedAt.Before(e.record.ModifiedAt): // an answer that was overtaken
 	default:
@@ -209,7 +211,9 @@ func (c *Catalog) compareLocked(e *entry, got *api.Collection, attrs string) (te
 	was := e.record
 	e.record = *got
 	e.record.ManifestText = ""
-	if got.PDH != was.PDH || attrs != e.attrs {
+	if c.extended() {
+		e.record.PDH = ""
+	} else if got.PDH != was.PDH || attrs != e.attrs {
 		e.revision++
 		e.attrs = attrs
 		tell = append(tell, c.event(got.UUID, collfs.ContentChanged, e.revision, got))

@@ -68,12 +68,17 @@ type subscription struct {
 	Method  string       `json:"method"`
 	Filters []api.Filter `json:"filters"`
 	LastLog int64        `json:"last_log_id,omitempty"`
+	Keepdav bool         `json:"keepdav,omitempty"` // revisions instead of hashes
 }
 
 // listen connects to the event bus and takes what comes until that ends. heard says
 // whether it was of use.
 func (v *events) listen(ctx context.Context) (heard bool, err error) {
 	d, err := v.c.api.Discovery(ctx)
+	if err != nil {
+		return false, err
+	}
+	x, err := v.c.extension(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -96,7 +101,7 @@ func (v *events) listen(ctx context.Context) (heard bool, err error) {
 	defer func() { _ = conn.CloseNow() }()
 	conn.SetReadLimit(maxFrame)
 	v.mu.Lock()
-	sub := subscription{Method: "subscribe", Filters: []api.Filter{{"event_type", "in", eventTypes}}, LastLog: v.lastLog}
+	sub := subscription{Method: "subscribe", Filters: []api.Filter{{"event_type", "in", eventTypes}}, LastLog: v.lastLog, Keepdav: x != nil}
 	v.mu.Unlock()
 	text, err := json.Marshal(sub)
 	if err != nil {
@@ -195,6 +200,13 @@ func (v *events) revalidate(ctx context.Context) error {
 		ids = append(ids, id)
 	}
 	v.c.mu.Unlock()
+	x, err := v.c.extension(ctx)
+	if err != nil {
+		return err
+	}
+	if x != nil {
+		return v.revalidateExtended(ctx, x, ids)
+	}
 	for len(ids) > 0 {
 		n := min(len(ids), revalidateAtOnce)
 		if err := v.revalidateSome(ctx, ids[:n]); err != nil {

@@ -272,6 +272,24 @@ func TestWhatComesBetweenLookAndUpdateIsKept(t *testing.T) {
 	}
 }
 
+func TestWhatOursReplacedUnseenIsKept(t *testing.T) {
+	for _, marked := range []bool{false, true} { // by an update of ours
+		e, k := newEnv(t, apitest.Options{NoWebsocket: true}), new(keep)
+		id := e.create("c")
+		c := e.open(e.node(k), id)
+		if marked {
+			put(t, c, "g", "1")
+		}
+		f := e.foreign(id)
+		f.load()
+		e.between(func() { f.save(func(root *apitest.Node) { root.Kids["f"] = block(1) }) })
+		put(t, c, "f", "ours")
+		eventually(t, "theirs as a conflict", func() bool {
+			return slices.ContainsFunc(names(c), func(s string) bool { return strings.HasPrefix(s, "f~") })
+		})
+	}
+}
+
 func TestWhatIsOverwrittenUnseenComesBackAsAConflict(t *testing.T) {
 	e, k := newEnv(t, apitest.Options{NoWebsocket: true}), new(keep)
 	id := e.create("c")

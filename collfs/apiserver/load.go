@@ -43,6 +43,13 @@ func (c *Catalog) load(ctx context.Context, id collfs.UUID, version int) (collfs
 	if err := c.names.load(ctx); err != nil {
 		return collfs.Record{}, collfs.Saved{}, err
 	}
+	d, err := c.extension(ctx)
+	if err != nil {
+		return collfs.Record{}, collfs.Saved{}, err
+	}
+	if d != nil {
+		return c.loadTree(ctx, d, e)
+	}
 	rec, b, err := c.loadEntry(ctx, e)
 	if err != nil {
 		return collfs.Record{}, collfs.Saved{}, err
@@ -65,6 +72,18 @@ var withManifest = append([]string{"manifest_text"}, recordFields...)
 // loadEntry asks for the present state of a collection and keeps it. The caller has
 // e's turn.
 func (c *Catalog) loadEntry(ctx context.Context, e *entry) (collfs.Record, *base, error) {
+	for range 10 {
+		rec, b, err := c.loadOnce(ctx, e)
+		if err != nil || b != nil {
+			return rec, b, err
+		}
+		// Something newer was heard of meanwhile: what came would be taken for that.
+	}
+	return collfs.Record{}, nil, fmt.Errorf("changes faster than it can be read: %w", keepio.ErrUnavailable)
+}
+
+// loadOnce is loadEntry, but the base is nil if it is not of the record's revision.
+func (c *Catalog) loadOnce(ctx context.Context, e *entry) (collfs.Record, *base, error) {
 	got, err := c.get(ctx, e.uuid, withManifest)
 	if err != nil {
 		return collfs.Record{}, nil, err
@@ -78,13 +97,14 @@ func (c *Catalog) loadEntry(ctx context.Context, e *entry) (collfs.Record, *base
 	if err := c.parse(e, b, false); err != nil {
 		return collfs.Record{}, nil, err
 	}
-	rec := c.saw(got)
+	c.saw(got)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.record.PDH == b.pdh && e.attrs == b.attrs {
-		e.base = b
-	} // else something newer was seen meanwhile, with another revision, which will be loaded then
-	return rec, b, nil
+	if e.record.PDH != b.pdh || e.attrs != b.attrs {
+		return collfs.Record{}, nil, nil
+	}
+	e.base = b
+	return c.recordLocked(e), b, nil
 }
 
 // parse makes b's tree, if there is something to be said of it that its manifest does
@@ -222,32 +242,35 @@ func (c *Catalog) version(ctx context.Context, real string, version int, fields 
 	return &page.Items[0], nil
 }
 
-// treeOf returns the content of a collection at the revision that is known, asking
-// for it if it was forgotten. If it is not that any more, it is collfs.ErrStale. The
+// treeOf returns the content, and the record, of a collection at a revision, asking for
+// it if it was forgotten. If something newer was heard of, it is collfs.ErrStale. The
 // caller has e's turn.
-func (c *Catalog) treeOf(ctx context.Context, e *entry) (*base, error) {
+func (c *Catalog) treeOf(ctx context.Context, e *entry, revision int64) (*base, *api.Collection, error) {
 	e.mu.Lock()
-	b, pdh, attrs := e.base, e.record.PDH, e.attrs
+	b, record, attrs, now := e.base, e.record, e.attrs, e.revision
 	e.mu.Unlock()
-	if b == nil || b.pdh != pdh || b.attrs != attrs {
-		text, err := c.textOf(ctx, pdh)
+	if now != revision {
+		return nil, nil, fmt.Errorf("is at revision %d, not %d: %w", now, revision, collfs.ErrStale)
+	}
+	if b == nil || b.pdh != record.PDH || b.attrs != attrs {
+		text, err := c.textOf(ctx, record.PDH)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("content %s is gone: %w", pdh, collfs.ErrStale)
+			return nil, nil, fmt.Errorf("content %s is gone: %w", record.PDH, collfs.ErrStale)
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		b = &base{pdh: pdh, attrs: attrs, text: text}
+		b = &base{pdh: record.PDH, attrs: attrs, text: text}
 	}
 	if err := c.parse(e, b, true); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.record.PDH == b.pdh && e.attrs == b.attrs {
+	if e.revision == revision {
 		e.base = b
 	}
-	return b, nil
+	return b, &record, nil
 }
 
 // zeroBlock returns the block that stands for holes; nil if there are none.

@@ -132,6 +132,16 @@ func (t *transaction) createCollection(ctx context.Context, op *collfs.RecordOp,
 	if uuid != "" {
 		record["uuid"] = uuid
 	}
+	d, err := t.c.extension(ctx)
+	if err != nil {
+		return collfs.Record{}, err
+	}
+	later := ch // what is committed once the record is there
+	if d == nil {
+		later = nil
+	} else {
+		ch = nil
+	}
 	k := &commit{c: t.c, e: &entry{}, base: &base{pdh: emptyPDH, tree: collfs.NewTree()}, plan: &plan{next: collfs.NewTree()}}
 	if ch != nil {
 		if record["manifest_text"], err = k.build(ctx, ch.Ops); err != nil {
@@ -180,6 +190,9 @@ func (t *transaction) createCollection(ctx context.Context, op *collfs.RecordOp,
 	}
 	e.mu.Unlock()
 	t.c.events.tell(tell)
+	if later != nil {
+		return t.c.commitExtended(ctx, d, e, later)
+	}
 	return rec, nil
 }
 

@@ -174,15 +174,21 @@ func (v *events) heardCollection(ctx context.Context, l *api.Log) {
 		v.tell(c.eventsOf(l))
 		return
 	}
+	if r := l.Properties.Keepdav.Revision; r > 0 {
+		c.heardRevision(e, r)
+	}
 	e.mu.Lock()
-	if !e.seen || !l.EventAt.After(e.record.ModifiedAt) || is.PDH == e.expect {
+	if is.PDH == "" { // an event does not tell
+		is.PDH = e.record.PDH
+	}
+	if !e.seen || !l.EventAt.After(e.record.ModifiedAt) || is.PDH == e.expect && is.PDH != "" {
 		e.mu.Unlock()
 		return // an echo, or known by now
 	}
 	known := e.record
 	if is.PDH == known.PDH && is.Name == known.Name && is.OwnerUUID == known.OwnerUUID && is.IsTrashed == known.IsTrashed {
 		e.mu.Unlock()
-		if was != nil && was.PDH == is.PDH { // properties, or what an event doesn't tell
+		if was != nil && was.PDH == is.PDH && !c.extended() { // properties, or what an event doesn't tell
 			v.look(ctx, l.ObjectUUID)
 		}
 		return
@@ -263,9 +269,10 @@ func (c *Catalog) eventsOf(l *api.Log) []collfs.Event {
 	record := func(a *api.LogAttributes) *api.Collection {
 		return &api.Collection{UUID: l.ObjectUUID, OwnerUUID: a.OwnerUUID, Name: a.Name, PDH: a.PDH, IsTrashed: a.IsTrashed, ModifiedAt: l.EventAt}
 	}
-	tell := c.recordEvents(record(was), record(is), 0)
-	if was.PDH != is.PDH {
-		tell = append(tell, c.event(l.ObjectUUID, collfs.ContentChanged, 0, record(is)))
+	revision := l.Properties.Keepdav.Revision
+	tell := c.recordEvents(record(was), record(is), revision)
+	if was.PDH != is.PDH || len(tell) == 0 && revision > 0 {
+		tell = append(tell, c.event(l.ObjectUUID, collfs.ContentChanged, revision, record(is)))
 	}
 	return tell
 }

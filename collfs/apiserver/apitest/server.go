@@ -4,8 +4,10 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"time"
 
@@ -172,14 +174,18 @@ func (s *Server) Manifest(uuid string) string {
 	return ""
 }
 
-// Manifests returns the manifests of all versions of a collection.
+// Manifests returns the manifests of all versions of a collection, in order.
 func (s *Server) Manifests(uuid string) (all []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	versions := make(map[int]string)
 	for _, k := range s.collections {
 		if k.current == uuid {
-			all = append(all, k.text)
+			versions[k.version] = k.text
 		}
+	}
+	for _, v := range slices.Sorted(maps.Keys(versions)) {
+		all = append(all, versions[v])
 	}
 	return all
 }
