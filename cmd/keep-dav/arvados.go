@@ -15,7 +15,7 @@ type tokenAuth struct{ s *store }
 
 // Authenticate is arvados.Auth.
 func (a tokenAuth) Authenticate(ctx context.Context, token string) (arvados.Caller, error) {
-	u, t, err := a.s.SQL.Authenticate(ctx, token)
+	u, t, err := a.s.SQL.TokenUser(ctx, token)
 	return arvados.Caller{User: u, Token: t.UUID, Scopes: t.Scopes, CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt}, err
 }
 
@@ -25,10 +25,10 @@ func (s *store) arvadosAPI(log zerolog.Logger) *arvados.API {
 	api.AddCollections(arvados.Collections{
 		Files: s.Files, Catalog: s.Gate, Folders: s.SQL, Records: s.SQL, Blocks: s.Spool, Signer: s.signer(),
 	})
-	api.AddGroups(arvados.Groups{Catalog: s.Gate, Folders: s.SQL, Projects: s.SQL, Records: s.SQL})
-	api.AddLinks(arvados.Links{Store: s.SQL, Folders: s.SQL, Changed: s.accountsChanged})
-	api.AddLogs(arvados.Logs{Store: s.SQL, Folders: s.SQL})
-	api.AddAccounts(s.SQL, s.accountsChanged)
+	api.AddAccounts(s.SQL, func() {
+		s.accountsChanged()
+		s.Site.ForgetAccess() // which depends on who is active, and an administrator
+	})
 	api.AddGroups(arvados.Groups{Catalog: s.Gate, Folders: s.SQL, Projects: s.SQL, Records: s.SQL})
 	api.AddLinks(arvados.Links{Store: s.SQL, Folders: s.SQL, Changed: s.Site.ForgetAccess})
 	api.AddLogs(arvados.Logs{Store: s.SQL, Folders: s.SQL})

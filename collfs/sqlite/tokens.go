@@ -67,6 +67,15 @@ func scanToken(row scanner, rest ...any) (Token, error) {
 // Authenticate returns the token that a v2 form names and the active user whom
 // it stands for. A token that is not good is fs.ErrNotExist.
 func (s *Store) Authenticate(ctx context.Context, token string) (collfs.User, Token, error) {
+	u, t, err := s.TokenUser(ctx, token)
+	if err == nil && !u.Active {
+		return collfs.User{}, Token{}, errNoToken
+	}
+	return u, t, err
+}
+
+// TokenUser is Authenticate for users who are not active, too.
+func (s *Store) TokenUser(ctx context.Context, token string) (collfs.User, Token, error) {
 	parts := strings.Split(token, "/")
 	if len(parts) < 3 || parts[0] != "v2" {
 		return collfs.User{}, Token{}, errNoToken
@@ -84,7 +93,7 @@ func (s *Store) Authenticate(ctx context.Context, token string) (collfs.User, To
 		return collfs.User{}, Token{}, errNoToken
 	}
 	u, err := s.User(ctx, t.User)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !u.Active {
+	if errors.Is(err, fs.ErrNotExist) {
 		return collfs.User{}, Token{}, errNoToken
 	}
 	return u, t, err

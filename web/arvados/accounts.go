@@ -47,14 +47,14 @@ type accounts struct {
 func (a *API) AddAccounts(store Accounts, changed func()) {
 	k := &accounts{store, a, changed}
 	a.Add(
-		Endpoint{Method: "GET", Path: "users/current", Do: k.currentUser},
+		Endpoint{Method: "GET", Path: "users/current", Inactive: true, Do: k.currentUser},
 		Endpoint{Method: "GET", Path: "users/{uuid}", Do: k.getUser},
 		Endpoint{Method: "GET", Path: "users", Do: k.listUsers},
 		Endpoint{Method: "POST", Path: "users", Record: "user", Do: k.createUser},
 		Endpoint{Method: "PATCH", Path: "users/{uuid}", Record: "user", Do: k.updateUser},
 		Endpoint{Method: "DELETE", Path: "users/{uuid}", Do: k.deleteUser},
 
-		Endpoint{Method: "GET", Path: "api_client_authorizations/current", Do: k.currentToken},
+		Endpoint{Method: "GET", Path: "api_client_authorizations/current", Inactive: true, Do: k.currentToken},
 		Endpoint{Method: "GET", Path: "api_client_authorizations/{uuid}", Do: k.getToken},
 		Endpoint{Method: "GET", Path: "api_client_authorizations", Do: k.listTokens},
 		Endpoint{Method: "POST", Path: "api_client_authorizations", Record: "api_client_authorization", Do: k.createToken},

@@ -2,6 +2,8 @@ package arvados
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -166,5 +168,37 @@ func TestTokensAreMadeAndUsedAndTakenBack(t *testing.T) {
 	}
 	if n := len(names(r.must("root", "GET", path, nil), "uuid")); n != 5 {
 		t.Errorf("root sees %d tokens; want 5", n)
+	}
+}
+
+func TestUsersWhoAreNotActiveMayOnlyAskWhoTheyAre(t *testing.T) {
+	r := newResourceRig(t)
+	if err := r.store.SetActive(t.Context(), r.users["ann"], false); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{
+		"users/current": 200, "api_client_authorizations/current": 200, "config": 200,
+		"users": 403, "users/" + string(r.users["ann"]): 403, "api_client_authorizations": 403, "keep_services/accessible": 403,
+	} {
+		if status, _ := r.do("ann", "GET", prefix+path, nil); status != want {
+			t.Errorf("GET %s = %d; want %d", path, status, want)
+		}
+	}
+	if me := r.must("ann", "GET", prefix+"users/current", nil); me["is_active"] != false {
+		t.Errorf("users/current = %v", me)
+	}
+	if status, _ := r.do("ann", "GET", prefix+"users/current?reader_tokens="+r.tokens["bob"], nil); status != 200 {
+		t.Errorf("with a reader's token: %d", status)
+	}
+	req := httptest.NewRequest("GET", "/websocket?api_token="+r.tokens["ann"], nil)
+	if _, err := r.api.Authorize(req); err == nil {
+		t.Error("the event bus lets one in who is not active")
+	}
+	for query, good := range map[string]bool{"api_token=" + r.tokens["bob"]: true, "api_token=" + r.tokens["bob"] + "x": false, "": false} {
+		req := httptest.NewRequest("GET", "/websocket?"+query, nil)
+		req.AddCookie(&http.Cookie{Name: "arvados_api_token", Value: r.tokens["bob"]}) // which counts for nothing
+		if u, err := r.api.Authorize(req); (err == nil) != good || good && u.UUID != r.users["bob"] {
+			t.Errorf("Authorize = %v, %v; want good: %v", u, err, good)
+		}
 	}
 }

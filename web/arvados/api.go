@@ -31,8 +31,8 @@ const smallBody = 1 << 20
 
 // Auth knows the tokens.
 type Auth interface {
-	// Authenticate returns who presents a token, in whatever form it came. One
-	// that is not good is fs.ErrNotExist.
+	// Authenticate returns who presents a token, in whatever form it came; the user
+	// need not be active. One that is not good is fs.ErrNotExist.
 	Authenticate(ctx context.Context, token string) (Caller, error)
 }
 
@@ -178,13 +178,16 @@ func (req *Request) authenticate(public bool) error {
 	if !public && !req.inScope(caller.Scopes) {
 		return &Error{Status: http.StatusForbidden, Text: "this token is not good for that request"}
 	}
+	if !public && !caller.User.Active && !req.endpoint.Inactive {
+		return &Error{Status: http.StatusForbidden, Text: "this user is not active"}
+	}
 	if req.Method != http.MethodGet {
 		return nil
 	}
 	for _, t := range req.readerTokens() {
 		c, err := auth.Authenticate(ctx, t)
 		switch {
-		case err == nil && req.inScope(c.Scopes):
+		case err == nil && c.User.Active && req.inScope(c.Scopes):
 			req.readers = append(req.readers, c.User)
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			return err

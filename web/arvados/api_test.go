@@ -30,7 +30,7 @@ func (f fakeAuth) Authenticate(_ context.Context, token string) (Caller, error) 
 	if !ok {
 		return Caller{}, fmt.Errorf("token: %w", fs.ErrNotExist)
 	}
-	return Caller{User: collfs.User{UUID: collfs.UUID("zzzzz-tpzed-" + token[len(token)-15:]), Name: "u"}, Scopes: scopes}, nil
+	return Caller{User: collfs.User{UUID: collfs.UUID("zzzzz-tpzed-" + token[len(token)-15:]), Name: "u", Active: true}, Scopes: scopes}, nil
 }
 
 // echoAPI answers with what it understood of a request.

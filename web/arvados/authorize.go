@@ -26,7 +26,7 @@ func (a *API) Authorize(r *http.Request) (collfs.User, error) {
 		return collfs.User{}, err
 	}
 	req := &Request{HTTP: r, Method: r.Method}
-	if !req.inScope(caller.Scopes) {
+	if !caller.User.Active || !req.inScope(caller.Scopes) {
 		return collfs.User{}, forbidden()
 	}
 	return caller.User, nil

@@ -17,6 +17,8 @@ type Endpoint struct {
 	Path   string
 	Record string // under which name a record comes in the parameters, such as "collection"
 	Public bool   // answers without a token, too
+	// Inactive: it answers users who are not active, too: they may ask who they are.
+	Inactive bool
 	// Do returns what is sent as JSON. If it returns nil without an error, it has
 	// written the answer itself, by Request.Writer.
 	Do func(ctx context.Context, req *Request) (any, error)

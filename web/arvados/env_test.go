@@ -42,7 +42,7 @@ type env struct {
 type sqlAuth struct{ s *sqlite.Store }
 
 func (a sqlAuth) Authenticate(ctx context.Context, token string) (Caller, error) {
-	u, t, err := a.s.Authenticate(ctx, token)
+	u, t, err := a.s.TokenUser(ctx, token)
 	return Caller{User: u, Token: t.UUID, Scopes: t.Scopes, CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt}, err
 }
 

@@ -25,7 +25,7 @@ import (
 type storeAuth struct{ *sqlite.Store }
 
 func (a storeAuth) Authenticate(ctx context.Context, token string) (Caller, error) {
-	u, t, err := a.Store.Authenticate(ctx, token)
+	u, t, err := a.Store.TokenUser(ctx, token)
 	return Caller{User: u, Token: t.UUID, Scopes: t.Scopes, CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt}, err
 }
 
