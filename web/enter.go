@@ -218,23 +218,29 @@ var errScope = errors.New("the token is for other requests")
 
 // check returns what an offer lets a request see.
 func (h *Handler) check(r *http.Request, f form, o offer, client netip.Addr) (Visit, error) {
-	if f.id != "" && h.conf.KeepWeb.Scopes != nil {
-		token := o.token
-		if token == "" {
-			token = auth.TokenOf(o.header)
-		}
-		if token != "" {
-			user, scopes, err := h.conf.KeepWeb.Scopes(r.Context(), token)
-			if err == nil && !slices.Contains(scopes, "all") {
-				reads := readMethods[r.Method] || r.Method == http.MethodPost && browse.WantsZip(r, h.attaches(r))
-				if !reads || !readScope(scopes, f.id) {
-					return Visit{}, errScope
-				}
-				return Visit{User: user, FS: lookOnly{h.conf.Site(user)}}, nil
+	token := o.token
+	if token == "" {
+		token = auth.TokenOf(o.header)
+	}
+	if h.conf.KeepWeb.Scopes != nil && token != "" && (f.id != "" || o.cookie) {
+		user, scopes, err := h.conf.KeepWeb.Scopes(r.Context(), token)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			// Browsers send an old cookie many times at once, which is no guessing.
+			if o.cookie {
+				return Visit{}, auth.ErrDenied
 			}
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return Visit{}, err
+		case err != nil:
+			return Visit{}, err
+		case slices.Contains(scopes, "all"):
+		case f.id == "":
+			return Visit{}, auth.ErrDenied
+		default:
+			reads := readMethods[r.Method] || r.Method == http.MethodPost && browse.WantsZip(r, h.attaches(r))
+			if !reads || !readScope(scopes, f.id) {
+				return Visit{}, errScope
 			}
+			return Visit{User: user, FS: lookOnly{h.conf.Site(user)}}, nil
 		}
 	}
 	v, err := h.conf.Door.Enter(r.Context(), o.header, client)

@@ -332,6 +332,26 @@ func TestTokensInQueriesAndFormsBecomeCookies(t *testing.T) {
 	}
 }
 
+func TestAnOldCookieIsNoGuess(t *testing.T) {
+	s := newKeepWeb(t, func(c *Config) { c.KeepWeb.DownloadHost = "download.example" })
+	for i := range 100 {
+		for _, c := range []struct {
+			host, path string
+			want       int
+		}{
+			{otherID + ".c.example", "/f.txt", 200},
+			{"download.example", "/by_id/" + otherID + "/f.txt", 401},
+		} {
+			if got := s.ask(t, "GET", c.host, c.path, "", "Cookie", cookie(staleToken)); got.StatusCode != c.want {
+				t.Fatalf("GET %s%s, time %d = %d; want %d", c.host, c.path, i, got.StatusCode, c.want)
+			}
+		}
+	}
+	if got := s.ask(t, "GET", "download.example", "/by_id/"+collID+"/f.txt", "", "Cookie", cookie(linkToken)); got.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a link's token opens the site: %d", got.StatusCode)
+	}
+}
+
 func TestWhatIsSavedAndWhatIsShown(t *testing.T) {
 	s := newKeepWeb(t, func(c *Config) { c.KeepWeb.DownloadHost = "download.example" })
 	trusting := newKeepWeb(t, func(c *Config) { c.KeepWeb.TrustAllContent = true })
