@@ -236,7 +236,7 @@ func (h *Handler) said(err error) refusal {
 		h.conf.Log.Warn().Err(err).Int("status", status).Msg("request of a delta client failed")
 	}
 	text := http.StatusText(status)
-	if known {
+	if status < 500 { // what goes wrong in the store is for its log
 		text = err.Error()
 	}
 	return refusal{status, wire.Refusal{Error: text}}
