@@ -612,3 +612,84 @@ func inAny(k *keep, n *node, manifests, content string) bool {
 	}
 	return found
 }
+
+func TestAttributesFollowTheirFilesAndContents(t *testing.T) {
+	e, k := newEnv(t, apitest.Options{NoWebsocket: true}), new(keep)
+	id := e.create("c")
+	c := e.open(e.node(k), id)
+	put(t, c, "f", "1")
+	put(t, c, "gone", "2")
+	put(t, c, "other", "3")
+	set := func(path, value string) {
+		_, err := c.SetAttr(path, func(i collfs.NodeInfo) (collfs.Attr, error) {
+			i.Attr.Mode, i.Attr.Mtime, i.Attr.Extra = 0o640, 12345, map[string]string{"xattr:k": value}
+			return i.Attr, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{"f", "gone", "other"} {
+		set(path, path)
+	}
+	_, err := c.Rename("f", "moved", collfs.CopyOptions{})
+	_, err2 := c.Copy("moved", "copy", collfs.CopyOptions{})
+	if err := errors.Join(err, err2, c.Remove("gone", nil), c.Commit(t.Context(), true)); err != nil {
+		t.Fatal(err)
+	}
+	pdh := e.server.Manifest(id)
+	f := e.foreign(id)
+	f.load()
+	f.save(func(root *apitest.Node) { root.Kids["other"], root.Kids["gone"] = block(1), block(2) })
+	fresh := e.open(e.node(k), id) // a process that knows nothing
+	for path, want := range map[string]string{"moved": "f", "copy": "f", "other": "", "gone": ""} {
+		i, err := fresh.Stat(path)
+		if err != nil || i.Attr.Extra["xattr:k"] != want || (i.Attr.Mode == 0o640) != (want != "") || (i.Attr.Mtime == 12345) != (want != "") {
+			t.Errorf("%s has %+v, %v; want the attributes of %q", path, i.Attr, err, want)
+		}
+	}
+	if !strings.Contains(pdh, ":moved") {
+		t.Errorf("manifest %q", pdh)
+	}
+}
+
+func TestAttributesAloneDoNotChangeTheManifest(t *testing.T) {
+	e, k := newEnv(t, apitest.Options{}), new(keep)
+	id := e.create("c")
+	c := e.open(e.node(k), id)
+	put(t, c, "f", "1")
+	before := e.server.Manifest(id)
+	_, err := c.SetAttr("f", func(i collfs.NodeInfo) (collfs.Attr, error) { i.Attr.Mode = 0o600; return i.Attr, nil })
+	if err := errors.Join(err, c.Commit(t.Context(), true)); err != nil {
+		t.Fatal(err)
+	}
+	if after := e.server.Manifest(id); after != before {
+		t.Errorf("the manifest has changed: %q, %q", before, after)
+	}
+	i, err := e.open(e.node(k), id).Stat("f")
+	if err != nil || i.Attr.Mode != 0o600 {
+		t.Errorf("another process sees mode %o, %v", i.Attr.Mode, err)
+	}
+}
+
+func TestIdsOfContentsStayOverALoad(t *testing.T) {
+	e, k := newEnv(t, apitest.Options{NoWebsocket: true}), new(keep)
+	id := e.create("c")
+	c := e.open(e.node(k), id)
+	put(t, c, "f", "1")
+	before, err := c.Stat("f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := e.foreign(id)
+	f.load()
+	f.save(func(root *apitest.Node) { root.Kids["new"], root.Kids["g"] = block(1), root.Kids["f"] })
+	if err := c.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"f", "g"} {
+		if after, err := c.Stat(path); err != nil || after.ID != before.ID {
+			t.Errorf("id of %s = %x, %v; want %x", path, after.ID, err, before.ID)
+		}
+	}
+}

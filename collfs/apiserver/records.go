@@ -157,6 +157,7 @@ func (t *transaction) createCollection(ctx context.Context, op *collfs.RecordOp,
 	var got api.Collection
 	err = t.named(ctx, op, owner, "", func(name string) error {
 		record["name"] = name
+		t.ends = append(t.ends, t.c.events.makes(place{owner, name}))
 		err := t.c.api.Send(ctx, http.MethodPost, "collections", api.Params{"collection": record, "select": recordFields}, &got)
 		if errors.Is(err, api.ErrUnclear) {
 			if found := t.lookAgain(ctx, owner, name); found != nil {
@@ -264,6 +265,7 @@ func (t *transaction) createProject(ctx context.Context, op *collfs.RecordOp) er
 	var got api.Group
 	err = t.named(ctx, op, owner, "", func(name string) error {
 		record["name"] = name
+		t.ends = append(t.ends, t.c.events.makes(place{owner, name}))
 		err := t.c.api.Send(ctx, http.MethodPost, "groups", api.Params{"group": record}, &got)
 		if errors.Is(err, api.ErrUnclear) {
 			if items, lerr := t.c.namedIn(ctx, owner, name); lerr == nil {

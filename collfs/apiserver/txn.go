@@ -43,6 +43,7 @@ type transaction struct {
 	fresh map[collfs.UUID]*collfs.Change // changes of collections that are made with them
 	held  []*entry
 	undo  []func(ctx context.Context) error
+	ends  []func() // of what is to end with the transaction
 }
 
 func (t *transaction) run(ctx context.Context) (records []collfs.Record, err error) {
@@ -88,6 +89,9 @@ func (t *transaction) run(ctx context.Context) (records []collfs.Record, err err
 }
 
 func (t *transaction) release() {
+	for _, end := range t.ends {
+		end()
+	}
 	for _, e := range t.held {
 		e.give()
 	}

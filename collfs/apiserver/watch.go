@@ -29,6 +29,33 @@ type events struct {
 	groups   map[string]api.Group // what is known of projects
 	lastLog  int64                // the id of the last entry of the log that was seen; 0: none
 	newest   time.Time            // the latest time of an event
+	making   map[place]int        // records that are being made here: they will be told of under the names they have here
+}
+
+// A place is a name in a project, as the server spells both.
+type place struct{ owner, name string }
+
+// makes says that a record is being made at a place, until done is called.
+func (v *events) makes(p place) (done func()) {
+	add := func(n int) {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if v.making[p] += n; v.making[p] == 0 {
+			delete(v.making, p)
+		}
+	}
+	add(1)
+	return func() { add(-1) }
+}
+
+// isMade reports whether l says that a record was made that is being made here.
+func (v *events) isMade(l *api.Log) bool {
+	if l.EventType != "create" || l.Properties.New == nil {
+		return false
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.making[place{l.Properties.New.OwnerUUID, l.Properties.New.Name}] > 0
 }
 
 type watcher struct{ notify func(collfs.Event) }
@@ -37,7 +64,7 @@ type watcher struct{ notify func(collfs.Event) }
 const maxGroups = 20_000
 
 func newEvents(c *Catalog) *events {
-	v := &events{c: c, groups: make(map[string]api.Group)}
+	v := &events{c: c, groups: make(map[string]api.Group), making: make(map[place]int)}
 	v.ctx, v.cancel = context.WithCancel(context.Background())
 	return v
 }
@@ -162,7 +189,7 @@ func (v *events) heardCollection(ctx context.Context, l *api.Log) {
 	e := c.known(l.ObjectUUID)
 	is, was := l.Properties.New, l.Properties.Old
 	if e == nil {
-		if !v.isVersion(l) {
+		if !v.isVersion(l) && !v.isMade(l) {
 			v.tell(c.eventsOf(l))
 		}
 		return
@@ -289,7 +316,7 @@ func (v *events) heardGroup(l *api.Log) {
 	v.mu.Lock()
 	was, known := v.groups[l.ObjectUUID]
 	v.mu.Unlock()
-	if known && !l.EventAt.After(was.ModifiedAt) {
+	if known && !l.EventAt.After(was.ModifiedAt) || !known && v.isMade(l) {
 		return
 	}
 	if !known && l.Properties.Old != nil {
