@@ -4,8 +4,10 @@ import (
 	"crypto/md5"
 	"errors"
 	"io/fs"
+	"net/http"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"keepdav/keepio"
 	"keepdav/keepio/keepclient/keeptest"
@@ -94,4 +96,62 @@ func TestLocalizeSaysWhatAllServersComeTo(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestBlockIsPushedAgainBeforeALateCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keeptest.New(t, keeptest.Options{Stores: 2, Replicas: 2, Pipe: true, TTL: time.Hour})
+		c := client(t, k, nil)
+		data := storetest.Data(4, 1000)
+		hash := md5.Sum(data)
+		if err := pushBlock(t.Context(), t, c, data); err != nil {
+			t.Fatal(err)
+		}
+		puts := func() (n int) {
+			for _, s := range k.Stores {
+				for _, r := range s.Requests() {
+					if r.Method == http.MethodPut {
+						n++
+					}
+				}
+			}
+			return n
+		}
+		puts()
+		time.Sleep(29 * time.Minute)
+		first, err := c.CommitLocator(t.Context(), hash, 1000)
+		if n := puts(); err != nil || n != 0 {
+			t.Errorf("CommitLocator in time: %v after %d PUTs", err, n)
+		}
+		time.Sleep(2 * time.Minute)
+		second, err := c.CommitLocator(t.Context(), hash, 1000)
+		if n := puts(); err != nil || n != 2 || first == second || len(c.Fading()) != 0 {
+			t.Errorf("CommitLocator after half the life: %v after %d PUTs; want 2 and another signature", err, n)
+		}
+		// While there is time, trouble with Keep does not stop the commit.
+		for _, s := range k.Stores {
+			s.Inject(keeptest.Fault{Status: 500, Times: -1})
+		}
+		time.Sleep(40 * time.Minute)
+		if loc, err := c.CommitLocator(t.Context(), hash, 1000); err != nil || loc != second {
+			t.Errorf("CommitLocator during trouble: %v", err)
+		}
+		time.Sleep(15 * time.Minute)
+		if _, err := c.CommitLocator(t.Context(), hash, 1000); !errors.Is(err, keepio.ErrUnavailable) {
+			t.Errorf("CommitLocator when the signature is about to end: %v; want ErrUnavailable", err)
+		}
+	})
+}
+
+func TestSourceIsLoadedAgainBeforeACommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := refreshed(t, keeptest.Options{Pipe: true}, commitTime-time.Minute, time.Hour)
+		loc, err := r.c.CommitLocator(t.Context(), md5.Sum(r.data), 1000)
+		if at, _ := loc.SignatureExpiry(); err != nil || time.Until(at) < 59*time.Minute || r.calls.Load() != 1 {
+			t.Errorf("CommitLocator: %v after %d loads, good for %v", err, r.calls.Load(), time.Until(at))
+		}
+		if _, err := r.c.CommitLocator(t.Context(), [16]byte{1}, 1000); !errors.Is(err, keepio.ErrNotFound) {
+			t.Errorf("CommitLocator of an unknown block: %v; want ErrNotFound", err)
+		}
+	})
 }

@@ -14,6 +14,10 @@ const (
 	// lastMinute is what a signature must be good for, at least, when it is used.
 	lastMinute = time.Minute
 
+	// commitTime is what a signature must be good for, at least, for a commit: it
+	// may take some attempts.
+	commitTime = 10 * time.Minute
+
 	// A source is not loaded again sooner than this after the last time.
 	refreshPause = 10 * time.Second
 	// retryRefresh is when to try again what failed in the background.
@@ -58,14 +62,50 @@ type Name struct {
 
 // Fading returns the blocks that were pushed and are in no source yet, of whose
 // signature less than half its life is left by the cluster's clock. They have to
-// be pushed again before they are committed: else the cluster may take them for
-// garbage. Those that nobody wants any more go when their signature ends.
+// be pushed again before they are committed, else the cluster may take them for
+// garbage: by Push, or by CommitLocator. Those that nobody wants any more go when
+// their signature ends.
 func (c *Client) Fading() []Name {
 	return c.known.pushedUntil(c.now().Add(c.halfLife()))
 }
 
 // halfLife is half of what a new signature is good for.
 func (c *Client) halfLife() time.Duration { return c.servers.signatureLife() / 2 }
+
+// CommitLocator returns the locator of a block for a manifest that is about to be
+// committed. One of another cluster becomes a local one, as Localize says. A
+// pushed block that fades (see Fading) is fetched and pushed again, which takes as
+// long as that takes; a committed one whose signature is about to end has its
+// source loaded. If that fails and the signature is still good for a while, it
+// serves.
+func (c *Client) CommitLocator(ctx context.Context, hash [16]byte, size uint32) (keepio.Locator, error) {
+	loc, err := c.Localize(ctx, hash, size)
+	if err != nil {
+		return keepio.Locator{}, err
+	}
+	expiry, signed := loc.SignatureExpiry()
+	if !signed {
+		return loc, nil
+	}
+	now := c.now()
+	_, source, _ := c.known.best(hash, size, now.Add(c.halfLife()))
+	switch {
+	case source != "" && expiry.After(now.Add(commitTime)), source == "" && expiry.After(now.Add(c.halfLife())):
+		return loc, nil
+	case source != "":
+		err = c.refresh(ctx, source)
+	default:
+		err = c.copyHere(ctx, hash, size)
+	}
+	if err != nil && expiry.Before(now.Add(commitTime)) {
+		return keepio.Locator{}, err
+	}
+	if ctx.Err() != nil {
+		return keepio.Locator{}, ctx.Err()
+	}
+	loc, _ = c.Locator(hash, size)
+	return loc, nil
+}
 
 // pushedNow notes the locator that a block got when it was stored.
 func (c *Client) pushedNow(loc keepio.Locator) {

@@ -145,9 +145,13 @@ func (r *registry) putLocked(src *knownSource, loc keepio.Locator) *entry {
 	return e
 }
 
-// signLocked takes over a locator's signature and other hints. r.mu must be held.
+// signLocked takes over a locator's signature and other hints. One without a
+// signature, as the API has them while a collection is in the trash, leaves the
+// old one: it is good until it ends. r.mu must be held.
 func (r *registry) signLocked(at uint32, e *entry, loc keepio.Locator) {
-	e.mac, e.expiry = [20]byte{}, unsignedExpiry
+	if loc.Signed() {
+		e.mac, e.expiry = [20]byte{}, unsignedExpiry
+	}
 	delete(r.hints, at)
 	var others strings.Builder
 	for hint := range hints(loc.String()) {

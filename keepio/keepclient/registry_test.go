@@ -92,6 +92,15 @@ func TestBestLocatorEndsLast(t *testing.T) {
 	}
 }
 
+func TestUnsignedLocatorsLeaveTheOldSignature(t *testing.T) {
+	r := newRegistry()
+	r.learn("c", []keepio.Locator{signed(1, 1000, "")})
+	r.learn("c", []keepio.Locator{signed(1, 0, "")}) // the collection is in the trash now
+	if loc, _, _ := r.get(1); loc != signed(1, 1000, "") {
+		t.Errorf("locator = %s; want the signature that was good", loc)
+	}
+}
+
 func (r *registry) push(n int, expiry int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
