@@ -251,12 +251,8 @@ func (m *Machine) Session(ctx context.Context, token string) (*Session, error) {
 // locators are the catalog's view of a client of Keep services.
 type locators struct{ *keepclient.Client }
 
-func (l locators) Locator(_ context.Context, hash [16]byte, size uint32) (keepio.Locator, error) {
-	loc, ok := l.Client.Locator(hash, size)
-	if !ok {
-		return loc, fmt.Errorf("block %x+%d has no permission to be read any more: %w", hash, size, keepio.ErrNotFound)
-	}
-	return loc, nil
+func (l locators) Locator(ctx context.Context, hash [16]byte, size uint32) (keepio.Locator, error) {
+	return l.CommitLocator(ctx, hash, size)
 }
 
 // userForm is that of a user's UUID. It becomes the name of a directory.
