@@ -44,10 +44,25 @@ func newAPIClient(base string, s *Servers) (apiClient, error) {
 	return apiClient{u.Scheme + "://" + u.Host + strings.TrimRight(u.EscapedPath(), "/") + "/", s}, nil
 }
 
-// get returns the body of the reply to a GET. token may be empty.
+// get returns the body of the reply to a GET. token may be empty. An error matches
+// that of ctx only if ctx has ended: timeouts of our own look like it.
 func (a apiClient) get(ctx context.Context, path, token string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	limited, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
+	body, err := a.getOnce(limited, path, token)
+	if err == nil {
+		return body, nil
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("GET %s%s: %w", a.base, path, ctx.Err())
+	}
+	if _, ok := errors.AsType[*statusError](err); ok {
+		return nil, fmt.Errorf("GET %s%s: %w", a.base, path, err)
+	}
+	return nil, fmt.Errorf("GET %s%s: %s", a.base, path, scrub(err.Error(), token))
+}
+
+func (a apiClient) getOnce(ctx context.Context, path, token string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.base+path, nil)
 	if err != nil {
 		return nil, err
@@ -58,16 +73,16 @@ func (a apiClient) get(ctx context.Context, path, token string) ([]byte, error) 
 	}
 	t, err := roundTrip(ctx, a.servers.proxy, req, proxyTimeouts.get)
 	if err != nil {
-		return nil, fmt.Errorf("GET %s%s: %w", a.base, path, err)
+		return nil, err
 	}
 	defer t.close()
 	a.servers.sawDate(t.resp.Header)
 	body, err := io.ReadAll(io.LimitReader(t.resp.Body, maxListBytes))
 	if err != nil {
-		return nil, fmt.Errorf("GET %s%s: %w", a.base, path, t.explain(err))
+		return nil, t.explain(err)
 	}
 	if code := t.resp.StatusCode; code != http.StatusOK {
-		return nil, fmt.Errorf("GET %s%s: %w", a.base, path, &statusError{code: code, text: scrub(string(body), token)})
+		return nil, &statusError{code: code, text: scrub(string(body), token)}
 	}
 	return body, nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"slices"
 	"sync"
@@ -220,8 +221,10 @@ func (s *Servers) firstList(ctx context.Context, token string) ([]*server, error
 		switch {
 		case err == nil:
 			return list, nil
-		case permanent(err):
+		case errors.Is(err, fs.ErrPermission):
 			return nil, fmt.Errorf("find Keep services: %w", err)
+		case permanent(err):
+			return nil, fmt.Errorf("find Keep services: %w: %w", keepio.ErrUnavailable, err)
 		case ctx.Err() == nil:
 			last = err
 		}

@@ -69,6 +69,27 @@ func TestBadTokenFailsAtOnceAndAlone(t *testing.T) {
 	wantFetch(t, good, data)
 }
 
+func TestAPIThatHasNoServicesIsUnavailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keeptest.New(t, keeptest.Options{Pipe: true})
+		for _, f := range []keeptest.Fault{{Status: 404}, {Status: 200, Body: "{}"}, {Status: 200, Body: "not JSON"}, {Hang: true}, {Reset: true}} {
+			c := client(t, k, nil)
+			f.Times = -1
+			k.HealAPI()
+			k.InjectAPI(f)
+			_, _, err := fetchBlock(t.Context(), c, []byte("foo"))
+			if !errors.Is(err, keepio.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+				t.Errorf("Fetch where the API has the fault %+v: %v; want ErrUnavailable", f, err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			if _, _, err := fetchBlock(ctx, c, []byte("foo")); f.Status == 0 && !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Fetch that ends while the API has the fault %+v: %v; want DeadlineExceeded", f, err)
+			}
+			cancel()
+		}
+	})
+}
+
 func TestOldListIsReloadedInTheBackground(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		data := storetest.Data(3, 100)

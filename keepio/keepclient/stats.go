@@ -19,7 +19,8 @@ type hostStats struct {
 // Stats are what a Client did since it was made.
 type Stats struct {
 	Fetches, Pushes int64 // blocks fetched and stored
-	In, Out         int64 // bytes of blocks that came and went, with those of failed attempts
+	In              int64 // bytes of blocks that came, also in vain
+	Out             int64 // bytes of blocks that servers stored, each copy that was sent
 	Retries         int64 // rounds over the servers that followed a failed one
 	Refreshes       int64 // sources loaded again for their signatures
 	RefreshErrors   int64 // of these, failed ones

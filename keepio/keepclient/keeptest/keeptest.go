@@ -103,6 +103,13 @@ func (c *Cluster) InjectAPI(faults ...Fault) {
 	c.apiFault = append(c.apiFault, faults...)
 }
 
+// HealAPI drops the faults of the API that are left.
+func (c *Cluster) HealAPI() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.apiFault = nil
+}
+
 // APICalls counts the requests to the API whose path ends so.
 func (c *Cluster) APICalls(suffix string) (n int) {
 	c.mu.Lock()
