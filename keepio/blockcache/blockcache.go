@@ -324,6 +324,32 @@ func (s *Store) push(ctx context.Context, f *os.File, k key) error {
 	return nil
 }
 
+// PushAgain has the Remote store a block that it was given before, for when nobody
+// knows any more with which permission it may be used: its record was never written,
+// and the process that pushed it has ended. The bytes come from the cache, never from
+// the Remote; if it does not have them any more that is keepio.ErrNotFound.
+func (s *Store) PushAgain(ctx context.Context, hash [16]byte, size uint32) error {
+	k := key{hash, size}
+	if k.empty() {
+		return ctx.Err()
+	}
+	b := s.openBlock(k)
+	if b == nil && size <= keepio.BlockSize {
+		b = s.disk.open(k)
+		if b != nil {
+			b = s.cache.Put(b)
+		}
+	}
+	if b == nil {
+		return fmt.Errorf("store block %v again: the cache does not have it: %w", k, keepio.ErrNotFound)
+	}
+	defer s.cache.Release(b)
+	if err := b.Verify(); err != nil { // whole, for whoever reads it next may not look at it
+		return fmt.Errorf("store block %v again: %w", k, s.damaged(b, err))
+	}
+	return s.push(ctx, b.File(), k)
+}
+
 // WriteBlock implements keepio.Store.
 func (s *Store) WriteBlock(ctx context.Context, data []byte) (hash [16]byte, err error) {
 	if len(data) > keepio.BlockSize {

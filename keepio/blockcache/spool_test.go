@@ -125,3 +125,40 @@ func TestTheBlockOfZerosTakesNoRoom(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What a process pushed and could not commit is pushed again by the next one.
+func TestWhatTheCacheHoldsCanBePushedAgain(t *testing.T) {
+	r := newRemote()
+	dir := t.TempDir()
+	s := open(t, Config{Dir: dir, Remote: r})
+	data := storetest.Data(1, 2<<20)
+	hash, err := s.WriteBlock(t.Context(), data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := open(t, Config{Dir: dir, Remote: newRemote()})
+	remote := next.cfg.Remote.(*memRemote)
+	k := key{hash, uint32(len(data))}
+	for range 2 {
+		if err := next.PushAgain(t.Context(), k.hash, k.size); err != nil || !bytes.Equal(remote.blocks[k], data) {
+			t.Errorf("PushAgain = %v, or other bytes", err)
+		}
+	}
+	remote.setFault(keepio.ErrUnavailable)
+	if err := next.PushAgain(t.Context(), k.hash, k.size); !errors.Is(err, keepio.ErrUnavailable) {
+		t.Errorf("PushAgain in an outage = %v; want ErrUnavailable", err)
+	}
+	remote.setFault(nil)
+	bad := bytes.Clone(data)
+	bad[1<<20]++
+	place(t, dir, k, bad)
+	if err := next.PushAgain(t.Context(), k.hash, k.size); !errors.Is(err, keepio.ErrCorrupt) {
+		t.Errorf("PushAgain of a damaged block = %v; want ErrCorrupt", err)
+	}
+	if err := next.PushAgain(t.Context(), k.hash, k.size); !errors.Is(err, keepio.ErrNotFound) {
+		t.Errorf("PushAgain of a block that is gone = %v; want ErrNotFound", err)
+	}
+	if n := remote.count(k); n > 0 {
+		t.Errorf("%d fetches; want none", n)
+	}
+}
