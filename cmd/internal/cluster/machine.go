@@ -227,7 +227,7 @@ func (m *Machine) Session(ctx context.Context, token string) (*Session, error) {
 		user: user, cluster: about.UUIDPrefix, blocks: cache,
 		catalog: func(spool *keepio.Spool) (Catalog, error) {
 			c := apiserver.New(apiserver.Config{
-				API: client, Blocks: spool, Locators: locators{keep},
+				API: client, Blocks: spool, Locators: locators{keep, cache},
 				StoreBlocks: spool.Store, Zero: spool.Zero,
 				AcceptLostUpdates: m.conf.AcceptLostUpdates,
 				NoWebsocket:       m.conf.NoEvent || m.conf.Settings.DisableWebsockets, Poll: m.conf.Poll, Log: m.conf.Log,
@@ -249,9 +249,21 @@ func (m *Machine) Session(ctx context.Context, token string) (*Session, error) {
 }
 
 // locators are the catalog's view of a client of Keep services.
-type locators struct{ *keepclient.Client }
+type locators struct {
+	*keepclient.Client
+	cache *blockcache.Store
+}
 
+// Locator returns a signed locator of a block that a commit may name. One that an earlier
+// session stored without a record that names it is stored again.
 func (l locators) Locator(ctx context.Context, hash [16]byte, size uint32) (keepio.Locator, error) {
+	loc, err := l.CommitLocator(ctx, hash, size)
+	if err == nil || !errors.Is(err, keepio.ErrNotFound) {
+		return loc, err
+	}
+	if err := l.cache.PushAgain(ctx, hash, size); err != nil {
+		return keepio.Locator{}, fmt.Errorf("block %x+%d has no permission to be read any more: %w", hash, size, err)
+	}
 	return l.CommitLocator(ctx, hash, size)
 }
 
