@@ -201,6 +201,9 @@ func asks(filters []query.Filter, attr string) bool {
 	return slices.ContainsFunc(filters, func(f query.Filter) bool { return f.Attr == attr && f.Op == query.Equal && f.Operand != nil })
 }
 
+// notInTrash goes with the condition on column trash: there is an index for it.
+const notInTrash = ` AND r.trash_at = 0`
+
 // selectionOf is selection among rows that have columns current, owner and trash.
 func (s *Store) selectionOf(rows string, columns map[string]string, filters []query.Filter, scope query.Scope) (from func(columns string) string, args []any, err error) {
 	b := sqlBuilder{columns: columns, args: []any{sql.Named("now", nanos(s.now()))}}
@@ -215,7 +218,12 @@ func (s *Store) selectionOf(rows string, columns map[string]string, filters []qu
 		with = append(with, `readable(id) AS (SELECT value FROM json_each(:readers)
 			UNION SELECT target FROM share WHERE level >= 1 AND user IN (SELECT value FROM json_each(:readers))
 			UNION SELECT p.uuid FROM record p JOIN readable ON p.owner = readable.id WHERE p.kind <> 1)`)
-		where = append(where, `(owner IN (SELECT id FROM readable) OR current IN (SELECT id FROM readable))`)
+		if scope.SharedWith == "" {
+			where = append(where, `(owner IN (SELECT id FROM readable) OR current IN (SELECT id FROM readable))`)
+		} else { // nothing else can be at the top of what is shared
+			const shares = `(SELECT target FROM share WHERE level >= 1 AND user IN (SELECT value FROM json_each(:readers)))`
+			where = append(where, `(current IN `+shares+` OR owner IN `+shares+`)`)
+		}
 	}
 	if scope.In != "" {
 		where = append(where, `owner = `+b.arg(string(scope.In)))

@@ -33,6 +33,11 @@ func TestProjectsAreFoundByQueries(t *testing.T) {
 	if err := s.Grant(t.Context(), bob, b, collfs.CanRead); err != nil {
 		t.Fatal(err)
 	}
+	// A whole home can be shared, too.
+	cid := newUser(t, s, "cid", false)
+	if err := s.Grant(t.Context(), cid, ann, collfs.CanRead); err != nil {
+		t.Fatal(err)
+	}
 	eq := func(attr, v string) []query.Filter {
 		return []query.Filter{{Attr: attr, Type: query.Text, Op: query.Equal, Operand: v}}
 	}
@@ -49,6 +54,7 @@ func TestProjectsAreFoundByQueries(t *testing.T) {
 		{"Below a", nil, query.Scope{Below: a}, []collfs.UUID{b, c}},
 		{"Below Ann's home for Bob", nil, query.Scope{Below: ann, Readers: []collfs.UUID{bob}}, []collfs.UUID{b, c}},
 		{"Shared with Bob", nil, query.Scope{SharedWith: bob, Readers: []collfs.UUID{bob}}, []collfs.UUID{b}},
+		{"Shared with Cid", nil, query.Scope{SharedWith: cid, Readers: []collfs.UUID{cid}}, []collfs.UUID{a}},
 		{"Shared with Ann", nil, query.Scope{SharedWith: ann, Readers: []collfs.UUID{ann}}, nil},
 		{"Of others, for an administrator", nil, query.Scope{SharedWith: bob}, []collfs.UUID{a}},
 		{"By name", eq("name", "c"), query.Scope{}, []collfs.UUID{c}},
@@ -206,5 +212,49 @@ func TestTheLogIsReadByItsNumbers(t *testing.T) {
 	}
 	if text := strings.Join(plan, "; "); strings.Contains(text, "SCAN") || strings.Contains(text, "TEMP B-TREE") {
 		t.Errorf("the log is read by %s", text)
+	}
+}
+
+// Pages of large projects and names in them are found by indexes, whoever else lies in the
+// same project.
+func TestLargeProjectsAreReadByIndexes(t *testing.T) {
+	s := openStore(t, Config{})
+	plan := func(rows string, columns map[string]string, filters []query.Filter, order string) string {
+		t.Helper()
+		from, args, err := s.selectionOf(rows+notInTrash, columns, filters, query.Scope{In: "zzzzz-j7d0g-000000000000000"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var steps []string
+		rs, err := s.writer.conn.QueryContext(t.Context(), `EXPLAIN QUERY PLAN `+from(`uuid`)+order, args...)
+		err = eachRow(func(row scanner) error {
+			var a, b, c int
+			var text string
+			err := row.Scan(&a, &b, &c, &text)
+			steps = append(steps, text)
+			return err
+		})(rs, err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(steps, "; ")
+	}
+	cursor := []query.Filter{{Attr: "uuid", Type: query.Text, Op: query.Greater, Operand: "x"}}
+	named := []query.Filter{{Attr: "name", Type: query.Text, Op: query.Equal, Operand: "x"}}
+	for _, c := range []struct {
+		rows    string
+		columns map[string]string
+		filters []query.Filter
+		want    string
+	}{
+		{presentRows, columnOf, cursor, "record_owner (owner=? AND uuid>?)"},
+		{projectRows, projectColumns, cursor, "record_projects (owner=? AND uuid>?)"},
+		{presentRows, columnOf, named, "record_name (owner=? AND name=?)"},
+		{projectRows, projectColumns, named, "record_name (owner=? AND name=?)"},
+	} {
+		got := plan(c.rows, c.columns, c.filters, ` ORDER BY uuid LIMIT 10`)
+		if !strings.Contains(got, c.want) || strings.Contains(got, "SCAN") || strings.Contains(got, "TEMP") && c.filters[0].Attr == "uuid" {
+			t.Errorf("plan is %s; want %s", got, c.want)
+		}
 	}
 }

@@ -15,7 +15,7 @@ const (
 		cast(r.properties AS TEXT) AS properties, r.created AS created, r.modified AS modified,
 		nullif(iif(r.trash_at <> 0, r.trash_at, coalesce(c.trash_due, 0)), 0) AS trash, nullif(iif(r.trash_at <> 0, r.delete_at, coalesce(c.delete_due, 0)), 0) AS del,
 		nullif(c.modified_by, '') AS modified_by
-		FROM record r LEFT JOIN api_collection c ON c.uuid = r.uuid WHERE r.kind = 2`
+		FROM record r LEFT JOIN api_collection c ON c.uuid = r.uuid WHERE r.kind = 2 AND r.kind <> 1` // for the index of projects
 	projectRow = `uuid, owner, name, coalesce(description, ''), properties, created, modified, coalesce(trash, 0), coalesce(del, 0), coalesce(modified_by, '')`
 )
 
@@ -44,7 +44,11 @@ func (s *Store) QueryProjects(ctx context.Context, q query.Query, scope query.Sc
 	if err := s.applyAll(ctx); err != nil {
 		return nil, 0, err
 	}
-	from, args, err := s.selectionOf(projectRows, projectColumns, q.Filters, scope)
+	text := projectRows
+	if !scope.Trash {
+		text += notInTrash
+	}
+	from, args, err := s.selectionOf(text, projectColumns, q.Filters, scope)
 	if err != nil {
 		return nil, 0, err
 	}

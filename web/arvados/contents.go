@@ -19,6 +19,7 @@ func (g *groups) contents(ctx context.Context, req *Request) (any, error) {
 		if err := g.mayList(ctx, req); err != nil {
 			return nil, err
 		}
+		scope.Readers = nil // who may read a project may read all that is in it
 		if req.Params.Bool("recursive") {
 			scope.Below = req.UUID
 		} else {
