@@ -238,7 +238,7 @@ func (c *serveCmd) start(ctx context.Context, s *store, l net.Listener, log zero
 			"/connect/ca.pem": authority(keeper.CA),
 		},
 		KeepWeb:  c.keepWeb(s),
-		Services: []web.Service{s.keepService(c.BlockUploads), api, srv.bus},
+		Services: []web.Service{s.keepService(c.BlockUploads), api, s.deltaService(api, log), srv.bus},
 		Metrics:  metrics, Log: log, AccessLog: c.AccessLog,
 		Ready:      s.Ready,
 		RequireTLS: c.Public && !c.InsecureHTTP, Proxies: prefixes(c.TrustProxy), AdminMetrics: true,

@@ -40,6 +40,14 @@ func (g *Gate) Commit(ctx context.Context, tx collfs.Tx) ([]collfs.Record, error
 	return records, err
 }
 
+// Since is collfs.Deltas, if the catalog behind the gate is.
+func (g *Gate) Since(ctx context.Context, id collfs.UUID, revision int64) (rec collfs.Record, changes [][]byte, kept bool, err error) {
+	if d, ok := g.Catalog.(collfs.Deltas); ok {
+		return d.Since(ctx, id, revision)
+	}
+	return collfs.Record{}, nil, false, nil
+}
+
 // Commits counts the commits that passed, and those of them that failed.
 func (g *Gate) Commits() (all, failed int64) { return g.commits.Load(), g.failed.Load() }
 

@@ -20,6 +20,7 @@ import (
 	"io/fs"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/rs/zerolog"
 
@@ -74,12 +75,18 @@ func New(conf Config) *Handler {
 		conf.MaxMessage = defaultMessage
 	}
 	h := &Handler{conf: conf, mux: http.NewServeMux()}
-	const base = "/keepdav/v1/collections/{uuid}/"
+	const base = prefix + "collections/{uuid}/"
 	h.mux.Handle("GET "+base+"tree", h.with(collfs.CanRead, h.tree))
 	h.mux.Handle("GET "+base+"changes", h.with(collfs.CanRead, h.changes))
 	h.mux.Handle("POST "+base+"commit", h.with(collfs.CanWrite, h.commit))
 	return h
 }
+
+// prefix is what paths of the protocol begin with.
+const prefix = "/keepdav/v1/"
+
+// Serves reports whether r is for the handler, where a site has the same address.
+func (h *Handler) Serves(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, prefix) }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
 
