@@ -91,3 +91,8 @@ func (p *perUser) Access(ctx context.Context, user, id collfs.UUID) (collfs.Leve
 }
 
 func newUUID(kind string) collfs.UUID { return "zzzzz" + memcatalog.NewUUID(kind)[5:] }
+
+// segments are n bytes.
+func segments(b *blocks, n byte) []keepio.Segment {
+	return []keepio.Segment{{Block: b.ByHash([16]byte{n}, 1000), Off: 1, Len: uint32(n)}}
+}

@@ -86,7 +86,7 @@ func (s *Server) serveCollections(c *call, path []string) (any, error) {
 	if k.current != k.uuid {
 		return nil, &refusal{http.StatusUnprocessableEntity, "past versions cannot be updated"}
 	}
-	if err := s.mayWrite(c.user, k.owner); err != nil && s.level(c.user, k.uuid) < collfs.CanWrite {
+	if err := s.mayWrite(c.user, k.owner); err != nil && (s.level(c.user, k.uuid) < collfs.CanWrite || s.frozen(k.owner)) {
 		return nil, err
 	}
 	now := s.tick()
