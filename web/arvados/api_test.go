@@ -318,6 +318,17 @@ func TestBodiesAreBounded(t *testing.T) {
 	if status, _, _ := call(t, a, r); status != 413 || body.read > 2*a.limit {
 		t.Errorf("a body that never ends = %d after %d bytes; want 413", status, body.read)
 	}
+	// Nobody sends long ones without a good token.
+	for _, token := range []string{"", "v2/x/y"} {
+		for _, length := range []int64{-1, smallBody + 1} {
+			body := &endless{}
+			r.Body, r.ContentLength = io.NopCloser(body), length
+			r.Header.Set("Authorization", "Bearer "+token)
+			if status, _, _ := call(t, a, r); status != 401 || body.read > 2*smallBody {
+				t.Errorf("a long body with the token %q = %d after %d bytes; want 401", token, status, body.read)
+			}
+		}
+	}
 }
 
 func TestPreflightsAreAnswered(t *testing.T) {

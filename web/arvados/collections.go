@@ -186,7 +186,7 @@ func (c *collections) text(ctx context.Context, rec *query.Collection) ([]byte, 
 		rec.Revision, rec.Version, rec.Files, rec.Bytes, rec.ModifiedAt = is.Revision, is.Version, is.Files, is.Bytes, is.ModifiedAt
 	}
 	rec.PDH = collfs.PDH(manifest.PDH(text))
-	c.texts.put(textKey{rec.Current, rec.Revision}, text)
+	c.texts.put(textKey{rec.Current, rec.Revision}, text, false)
 	return text, nil
 }
 

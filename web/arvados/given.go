@@ -124,29 +124,35 @@ func (t *texts) get(key textKey) ([]byte, bool) {
 	return e.Value.(textEntry).text, true
 }
 
-func (t *texts) put(key textKey, text []byte) {
-	const overhead = 200
+// textOverhead is what an entry takes beyond its text, about.
+const textOverhead = 200
+
+// put keeps a text. One that was printed for a tree does not take the place of one
+// that a client has sent for it.
+func (t *texts) put(key textKey, text []byte, sent bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.at == nil {
 		t.at = make(map[textKey]*list.Element)
 	}
 	if e := t.at[key]; e != nil {
+		if !sent {
+			return
+		}
 		t.dropLocked(e)
 	}
 	if len(text) > maxTexts/4 {
 		return
 	}
 	t.at[key] = t.order.PushFront(textEntry{key, text})
-	for t.size += len(text) + overhead; t.size > maxTexts; {
+	for t.size += len(text) + textOverhead; t.size > maxTexts; {
 		t.dropLocked(t.order.Back())
 	}
 }
 
 func (t *texts) dropLocked(e *list.Element) {
-	const overhead = 200
 	v := e.Value.(textEntry)
 	t.order.Remove(e)
 	delete(t.at, v.key)
-	t.size -= len(v.text) + overhead
+	t.size -= len(v.text) + textOverhead
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"mime"
 	"mime/multipart"
 	"net/http"
@@ -227,35 +228,57 @@ func (req *Request) readBody() error {
 	return nil
 }
 
-// slurp reads the whole body.
+// slurp reads the whole body. A long one is read for those only who have shown a
+// good token before it, so that nobody else can fill the memory for it.
 func (req *Request) slurp() ([]byte, error) {
-	r := req.HTTP
-	tooLarge := &Error{Status: http.StatusRequestEntityTooLarge, Text: fmt.Sprintf("the body is longer than %d bytes", req.api.limit)}
-	if r.ContentLength > req.api.limit {
+	r, limit := req.HTTP, req.api.limit
+	tooLarge := &Error{Status: http.StatusRequestEntityTooLarge, Text: fmt.Sprintf("the body is longer than %d bytes", limit)}
+	if r.ContentLength > limit {
 		return nil, tooLarge
 	}
+	var longer error = tooLarge
 	if r.ContentLength < 0 || r.ContentLength > smallBody {
-		hold := r.ContentLength
-		if hold < 0 {
-			hold = req.api.limit // it may be as long as that
-		}
-		if err := req.api.bodies.Acquire(r.Context(), hold); err != nil {
+		switch err := req.admit(); {
+		case err != nil && r.ContentLength > 0:
 			return nil, err
+		case err != nil: // it may be a short one with the token in it
+			limit, longer = min(limit, smallBody), err
+		default:
+			hold := r.ContentLength
+			if hold < 0 {
+				hold = limit // it may be as long as that
+			}
+			if err := req.api.bodies.Acquire(r.Context(), hold); err != nil {
+				return nil, err
+			}
+			req.held = hold
 		}
-		req.held = hold
 	}
 	var buf bytes.Buffer
 	if r.ContentLength > 0 {
 		buf.Grow(int(r.ContentLength) + bytes.MinRead)
 	}
-	_, err := buf.ReadFrom(http.MaxBytesReader(req.w, r.Body, req.api.limit))
+	_, err := buf.ReadFrom(http.MaxBytesReader(req.w, r.Body, limit))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, tooLarge
+		return nil, longer
 	}
 	if err != nil {
 		return nil, badRequest("the body ended before its time")
 	}
 	return buf.Bytes(), nil
+}
+
+// admit checks the token that comes before the body.
+func (req *Request) admit() error {
+	token := presentedToken(req.HTTP, req.Params)
+	if token == "" {
+		return notLoggedIn()
+	}
+	_, err := req.api.conf.Auth.Authenticate(req.HTTP.Context(), token)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = notLoggedIn()
+	}
+	return err
 }
 
 func (p Params) addParts(parts *multipart.Reader) error {

@@ -547,7 +547,7 @@ func (c *collections) changeContent(ctx context.Context, req *Request, rec query
 	if merged {
 		// Whether the client takes over what we answer or goes on with what it has
 		// sent: its next text is based on this one, at least.
-		c.texts.put(textKey{rec.UUID, c.given.gaveSent(req, rec.UUID)}, ch.sent.text)
+		c.texts.put(textKey{rec.UUID, c.given.gaveSent(req, rec.UUID)}, ch.sent.text, true)
 		req.based = true
 		return nil
 	}
@@ -684,6 +684,6 @@ func (c *collections) keepText(ctx context.Context, ch *change, rec collfs.Recor
 	if err := c.conf.Records.KeepManifest(ctx, rec.UUID, rec.Revision, ch.sent.text); err != nil {
 		return err
 	}
-	c.texts.put(textKey{rec.UUID, rec.Revision}, ch.sent.text)
+	c.texts.put(textKey{rec.UUID, rec.Revision}, ch.sent.text, true)
 	return nil
 }
