@@ -72,16 +72,22 @@ func (s *Store) PDH(ctx context.Context, id collfs.UUID, version int) (collfs.PD
 	pdh := collfs.PDH(manifest.PDH(text))
 	s.writeMu.Lock()
 	defer s.writeMu.Unlock()
+	fresh := false
 	err = s.writer.tx(func() error {
-		_, err := s.writer.exec(`UPDATE record SET pdh = ?, pdh_revision = revision WHERE uuid = ? AND revision = ?`, string(pdh), id, rec.Revision)
+		// One that is there by now may be that of a text which a client has sent.
+		n, err := s.writer.exec(`UPDATE record SET pdh = ?, pdh_revision = revision WHERE uuid = ? AND revision = ? AND pdh_revision <> revision`, string(pdh), id, rec.Revision)
 		if err == nil {
-			_, err = s.writer.exec(`UPDATE version SET pdh = ? WHERE collection = ? AND revision = ?`, string(pdh), id, rec.Revision)
+			_, err = s.writer.exec(`UPDATE version SET pdh = ? WHERE collection = ? AND revision = ? AND pdh = ''`, string(pdh), id, rec.Revision)
 		}
+		fresh = n > 0
 		return err
 	})
 	if err != nil {
 		// The next who asks computes it again.
 		s.log.Warn().Err(err).Msg("a data hash cannot be remembered")
+		return pdh, nil
+	}
+	if !fresh {
 		return pdh, nil
 	}
 	s.mu.Lock()
