@@ -563,6 +563,39 @@ func BenchmarkSmallPuts(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "blocks/s")
 }
 
+// BenchmarkBlocks sends blocks of 64 MiB in and out, one at a time.
+func BenchmarkBlocks(b *testing.B) {
+	s := newService(b, nil)
+	body := pattern(keepio.BlockSize)
+	loc := s.put(b, body)
+	b.Run("put", func(b *testing.B) {
+		b.SetBytes(keepio.BlockSize)
+		for i := range b.N {
+			binary.LittleEndian.PutUint64(body, uint64(i))
+			s.put(b, body)
+		}
+	})
+	b.Run("get", func(b *testing.B) {
+		b.SetBytes(keepio.BlockSize)
+		for range b.N {
+			r, err := http.NewRequestWithContext(b.Context(), "GET", s.URL+"/"+loc.String(), nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			r.Header = bearer(annToken)
+			resp, err := s.client.Do(r)
+			if err != nil {
+				b.Fatal(err)
+			}
+			n, err := io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if n != keepio.BlockSize || err != nil {
+				b.Fatalf("GET = %d bytes, %v", n, err)
+			}
+		}
+	})
+}
+
 type atomicCounter struct {
 	mu sync.Mutex // guards n
 	n  uint64
