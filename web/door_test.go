@@ -71,6 +71,20 @@ func TestWhatAnybodyMayRead(t *testing.T) {
 	}
 }
 
+func TestProxiesDoNotLeadNobodyElsewhere(t *testing.T) {
+	s := newSite(t, nil)
+	s.h.conf.Door = &tokenDoor{tree: s.tree}
+	const id = "/by_id/zzzzz-4zz18-000000000000000"
+	s.tree.dirs[id] = true
+	s.tree.files[id+"/f"], s.tree.files["/home/f"] = []byte("data"), []byte("somebody's")
+	for auth, want := range map[string]string{"": "data", "Bearer good": "somebody's"} {
+		r := s.do(t, "GET", id+"/f", "", "Authorization", auth, "X-Webdav-Prefix", id, "X-Webdav-Source", "/home")
+		if r.body != want {
+			t.Errorf("GET as %q = %d, %q; want %q", auth, r.StatusCode, r.body, want)
+		}
+	}
+}
+
 func TestWhoWantsItFreshGetsItFresh(t *testing.T) {
 	var d *tokenDoor
 	s := newSite(t, func(c *Config) {

@@ -203,13 +203,6 @@ func (h *Handler) route(w *response, r *http.Request, client netip.Addr, secure 
 		h.conf.Metrics.Handler().ServeHTTP(w, r)
 		return
 	}
-	if visit.Fresh != nil && wantsFresh(r) {
-		if err := visit.Fresh(r.Context(), siteName(r, f)); err != nil {
-			w.err = err
-			w.fail(dav.Status(err), "", "what is there now cannot be found out at the moment")
-			return
-		}
-	}
 	h.serve(w, r, f, visit)
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"keepdav/web/browse"
+	"keepdav/web/dav"
 	"keepdav/web/listen"
 )
 
@@ -18,8 +19,16 @@ func (h *Handler) serve(w *response, r *http.Request, f form, v Visit) {
 	if f.id != "" {
 		dir = "/by_id/" + f.id
 	}
-	if prefix, source, ok := remapped(r.Header); ok {
+	// Nobody's name was looked at as it stands, so it stays.
+	if prefix, source, ok := remapped(r.Header); ok && (f.id != "" || !v.Anonymous) {
 		req.prefix, dir = prefix, dir+source
+	}
+	if p, err := dav.RequestPath(r, req.prefix); err == nil && v.Fresh != nil && wantsFresh(r) {
+		if err := v.Fresh(r.Context(), path.Join("/", dir, p.Name)); err != nil {
+			w.err = err
+			w.fail(dav.Status(err), "", "what is there now cannot be found out at the moment")
+			return
+		}
 	}
 	if dir != "" {
 		req.fs = below(req.fs, dir)
