@@ -27,3 +27,12 @@ type Sink interface {
 	// Restart forgets what was written: all comes again from the start.
 	Restart() error
 }
+
+// A SumSink is a Sink that can use chunks before the whole block is verified. Whoever
+// writes to it and learns the CRC-32C of each chunk (see ChunkSize), from one who
+// compared the block's MD5 with its name, calls Expect before the first Write or
+// after Restart, which forgets them.
+type SumSink interface {
+	Sink
+	Expect(sums []uint32)
+}

@@ -11,7 +11,7 @@ import (
 	"keepdav/keepio/internal/openblock"
 )
 
-// An arrival is the bytes of a block while they come: the keepio.Sink of a fetch.
+// An arrival is the bytes of a block while they come: the keepio.SumSink of a fetch.
 // Others may read what has arrived.
 type arrival struct {
 	key key
@@ -49,7 +49,7 @@ func (a *arrival) begin(t *target) {
 
 func (a *arrival) restartLocked() {
 	a.turn++
-	a.have, a.good, a.sums, a.tail = 0, 0, nil, 0
+	a.have, a.good, a.sums, a.tail, a.expected = 0, 0, nil, 0, nil
 	a.fireLocked()
 }
 
@@ -102,8 +102,8 @@ func extendSums(sums []uint32, tail uint32, off int64, p []byte) ([]uint32, uint
 	return sums, tail
 }
 
-// expect tells what the sums of the chunks should be.
-func (a *arrival) expect(sums []uint32) {
+// Expect implements keepio.SumSink. Too few or too many sums are none.
+func (a *arrival) Expect(sums []uint32) {
 	if len(sums) != openblock.Chunks(a.key.size) {
 		return
 	}

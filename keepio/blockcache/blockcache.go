@@ -19,7 +19,7 @@
 //
 // However many ask for a block, it is fetched once: a fill. Its bytes can be read
 // as they arrive, but nobody knows whether they are right until all are there and
-// have the block's MD5. If the Remote knows the sums of the chunks (ChunkSummer),
+// have the block's MD5. If the Remote tells the sums of the chunks (keepio.SumSink),
 // each chunk is given out once it has its sum. Else ReadBlock waits for the MD5.
 // Only WriteRange to a keepio.CutWriter sends bytes that are not verified, and
 // withholds the last of them until they are: if they are bad the transfer ends
@@ -75,18 +75,10 @@ const (
 	prefetchParallel = 4
 )
 
-// A ChunkSummer is a Remote that may know the CRC-32C of each chunk of a block
-// (see keepio.ChunkSize), from one who compared the block's MD5 with its name. An
-// error means no more than that it does not know. It may be called concurrently.
-type ChunkSummer interface {
-	ChunkSums(ctx context.Context, hash [16]byte, size uint32) ([]uint32, error)
-}
-
 // A Store is a cache of blocks. It implements keepio.LocalStore. All methods may
 // be called concurrently.
 type Store struct {
 	cfg    Config
-	summer ChunkSummer // nil: the Remote is none
 	disk   *disk
 	memory *memory
 	cache  *openblock.Cache
@@ -141,7 +133,6 @@ func Open(cfg Config) (*Store, error) {
 		prefetching: make(chan struct{}, prefetchParallel),
 		fills:       make(map[key]*fill),
 	}
-	s.summer, _ = cfg.Remote.(ChunkSummer)
 	s.memory = newMemory(cfg.Memory, s.cache)
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.disk.mayEvict = s.cache.DropIdle

@@ -177,28 +177,10 @@ func (f *fill) slot(ctx context.Context) (chan struct{}, error) {
 	}
 }
 
-// sumsFrom is the size from which on it is worth while to ask for the sums of a
-// block's chunks.
-const sumsFrom = 1 << 20
-
 // fetch gets all bytes of the block, verified.
 func (f *fill) fetch(ctx context.Context) error {
-	s, k := f.store, f.arrival.key
-	if s.summer != nil && k.size >= sumsFrom {
-		sumsCtx, stop := context.WithCancel(ctx)
-		asked := make(chan struct{})
-		go func() {
-			defer close(asked)
-			if sums, err := s.summer.ChunkSums(sumsCtx, k.hash, k.size); err == nil {
-				f.arrival.expect(sums)
-			}
-		}()
-		defer func() {
-			stop()
-			<-asked
-		}()
-	}
-	if err := s.cfg.Remote.Fetch(ctx, k.hash, k.size, f.arrival); err != nil {
+	k := f.arrival.key
+	if err := f.store.cfg.Remote.Fetch(ctx, k.hash, k.size, f.arrival); err != nil {
 		return err
 	}
 	return f.arrival.complete()

@@ -16,16 +16,6 @@ import (
 	"keepdav/keepio/storetest"
 )
 
-// A summingRemote knows the sums of chunks too.
-type summingRemote struct {
-	*memRemote
-	sums func(k key) ([]uint32, error)
-}
-
-func (r summingRemote) ChunkSums(_ context.Context, hash [16]byte, size uint32) ([]uint32, error) {
-	return r.sums(key{hash, size})
-}
-
 // stopAt makes fetches wait, once they have sent n bytes, until the channel is
 // closed.
 func stopAt(r *memRemote, n int) (goOn chan struct{}) {
@@ -96,7 +86,8 @@ func TestReadBlockReturnsChunksThatHaveTheirSums(t *testing.T) {
 	data := storetest.Data(1, 2<<20)
 	r := newRemote()
 	k := r.put(data)
-	s := open(t, Config{Remote: summingRemote{r, func(key) ([]uint32, error) { return sumsOf(data), nil }}})
+	r.sums = sumsOf(data)
+	s := open(t, Config{Remote: r})
 	goOn := stopAt(r, 5*keepio.ChunkSize)
 	p := make([]byte, 3*keepio.ChunkSize)
 	if n, err := s.ReadBlock(t.Context(), k.hash, k.size, p, keepio.ChunkSize/2); err != nil || !bytes.Equal(p[:n], data[keepio.ChunkSize/2:][:len(p)]) {
@@ -119,7 +110,8 @@ func TestChunksWithoutTheirSumsAreNotReturnedEarly(t *testing.T) {
 			data := storetest.Data(1, 2<<20)
 			r := newRemote()
 			k := r.put(data)
-			s := open(t, Config{Remote: summingRemote{r, func(key) ([]uint32, error) { return sums, nil }}})
+			r.sums = sums
+			s := open(t, Config{Remote: r})
 			stopAt(r, 20*keepio.ChunkSize)
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 			defer cancel()

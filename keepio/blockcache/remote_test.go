@@ -27,7 +27,8 @@ type memRemote struct {
 	// during is called, if not nil, before each piece of a fetch, with the bytes
 	// that were sent so far.
 	during func(ctx context.Context, k key, sink keepio.Sink, sent int) error
-	piece  int // bytes sent at a time
+	piece  int      // bytes sent at a time
+	sums   []uint32 // told before a block is sent
 }
 
 func newRemote() *memRemote {
@@ -75,6 +76,9 @@ func (r *memRemote) Fetch(ctx context.Context, hash [16]byte, size uint32, sink 
 	data, err := r.get(k)
 	if err != nil {
 		return err
+	}
+	if s, ok := sink.(keepio.SumSink); ok && r.sums != nil {
+		s.Expect(r.sums)
 	}
 	for sent := 0; sent < len(data); {
 		if r.during != nil {

@@ -3,10 +3,13 @@ package keepclient
 import (
 	"context"
 	"crypto/md5"
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"keepdav/keepio"
 )
@@ -164,6 +167,10 @@ func (f *fetch) getLimited(ctx context.Context, t target) (*failure, error) {
 		return nil, f.wrap(errors.New("locator does not fit a URL"))
 	}
 	f.setHeaders(req, t.token)
+	sums, wantsSums := f.sink.(keepio.SumSink)
+	if wantsSums = wantsSums && f.size > keepio.ChunkSize; wantsSums {
+		req.Header.Set(sumsHeader, sumsKind)
+	}
 	rt, limits := f.servers.transport(t.server)
 	x, err := roundTrip(ctx, rt, req, limits.get)
 	if err != nil {
@@ -183,7 +190,38 @@ func (f *fetch) getLimited(ctx context.Context, t target) (*failure, error) {
 		}
 		f.dirty = false
 	}
+	if wantsSums {
+		if list := parseSums(x.resp.Header.Get(sumsHeader)); list != nil {
+			f.dirty = true // another server may have others
+			sums.Expect(list)
+		}
+	}
 	return f.receive(t, x)
+}
+
+// Our own servers tell the sums of a block's chunks to those who ask: the header's
+// value is the kind of sum and, in an answer, a space and the sums, four bytes
+// little-endian each, in base64. Other servers know nothing of it.
+const (
+	sumsHeader = "X-Keepdav-Sums"
+	sumsKind   = "crc32c"
+)
+
+// parseSums reads the header of an answer; nil means that it has no sums.
+func parseSums(value string) []uint32 {
+	text, ok := strings.CutPrefix(value, sumsKind+" ")
+	if !ok {
+		return nil
+	}
+	b, err := base64.StdEncoding.DecodeString(text)
+	if err != nil || len(b)%4 != 0 {
+		return nil
+	}
+	sums := make([]uint32, len(b)/4)
+	for i := range sums {
+		sums[i] = binary.LittleEndian.Uint32(b[4*i:])
+	}
+	return sums
 }
 
 // receive passes the reply's body to the sink and judges it.

@@ -479,3 +479,53 @@ func TestMalformedReplyIsAFailureWithoutSecrets(t *testing.T) {
 	_ = l.Close()
 	<-done
 }
+
+// A sumBuffer notes the sums that it is told.
+type sumBuffer struct {
+	buffer
+	sums []uint32
+}
+
+func (b *sumBuffer) Expect(sums []uint32) { b.sums = sums }
+
+func TestSumsOfOurOwnServersReachTheSink(t *testing.T) {
+	data := storetest.Data(1, 3*keepio.ChunkSize)
+	for _, c := range []struct {
+		name, header string
+		want         []uint32
+	}{
+		{"sums", "crc32c AQAAAAIAAAD/////", []uint32{1, 2, 1<<32 - 1}},
+		{"none", "", nil},
+		{"another kind", "md5 AQAAAAIAAAD/////", nil},
+		{"not base64", "crc32c ?", nil},
+		{"cut", "crc32c AQAA", nil},
+	} {
+		asked := ""
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked = r.Header.Get(sumsHeader)
+			if c.header != "" {
+				w.Header().Set(sumsHeader, c.header)
+			}
+			w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+			_, _ = w.Write(data)
+		}))
+		cl := clientOf(t, ServersConfig{Services: []string{s.URL}}, "t", nil)
+		var b sumBuffer
+		if err := cl.Fetch(t.Context(), md5.Sum(data), uint32(len(data)), &b); err != nil || !slices.Equal(b.sums, c.want) || asked != sumsKind {
+			t.Errorf("%s: Fetch = %v with sums %v, asked for %q; want %v", c.name, err, b.sums, asked, c.want)
+		}
+		if _, _, err := fetchBlock(t.Context(), cl, data); err != nil || asked != "" {
+			t.Errorf("%s: a sink without use for sums asked for %q, %v", c.name, asked, err)
+		}
+		s.Close()
+	}
+}
+
+func FuzzParseSums(f *testing.F) {
+	f.Add("crc32c AQAAAAIAAAD/////")
+	f.Fuzz(func(t *testing.T, value string) {
+		if sums := parseSums(value); 4*len(sums) > len(value) {
+			t.Errorf("parseSums(%q) has %d sums", value, len(sums))
+		}
+	})
+}
