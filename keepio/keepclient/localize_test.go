@@ -155,3 +155,18 @@ func TestSourceIsLoadedAgainBeforeACommit(t *testing.T) {
 		}
 	})
 }
+
+func TestCopyOfABlockBeginsAgainAfterABadReply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keeptest.New(t, keeptest.Options{Stores: 2, Proxies: 1, Replicas: 2, Pipe: true})
+		k.SetExternal(true)
+		c := client(t, k, func(cfg *Config) { cfg.Retries = 1 })
+		data := storetest.Data(5, 300<<10)
+		k.Stores[0].Put(data)
+		c.Learn("x", []keepio.Locator{remoteLocator(t, data)})
+		k.Proxies[0].Inject(keeptest.Fault{Method: http.MethodGet, Corrupt: true})
+		if _, err := c.Localize(t.Context(), md5.Sum(data), uint32(len(data))); err != nil || holders(k, data) != 2 {
+			t.Errorf("Localize: %v, on %d stores; want 2", err, holders(k, data))
+		}
+	})
+}

@@ -270,3 +270,26 @@ func TestManySourcesAreRefreshedOneByOne(t *testing.T) {
 		}
 	})
 }
+
+func TestCloseEndsARefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keeptest.New(t, keeptest.Options{Pipe: true})
+		c := client(t, k, func(cfg *Config) {
+			cfg.Refresh = func(ctx context.Context, _ string) error {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+		})
+		data := storetest.Data(3, 100)
+		k.Stores[0].Put(data)
+		c.Learn("c", []keepio.Locator{k.Sign(data, time.Second)})
+		var wg sync.WaitGroup
+		wg.Go(func() { wantFetch(t, c, data) }) // by the signature that it has
+		synctest.Wait()
+		c.Close()
+		wg.Wait()
+		if err := c.refresh(t.Context(), "d"); !errors.Is(err, context.Canceled) {
+			t.Errorf("refresh of a closed client: %v; want Canceled", err)
+		}
+	})
+}
