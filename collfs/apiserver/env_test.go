@@ -3,6 +3,7 @@ package apiserver_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"sync"
 	"testing"
 
@@ -95,4 +96,16 @@ func newUUID(kind string) collfs.UUID { return "zzzzz" + memcatalog.NewUUID(kind
 // segments are n bytes.
 func segments(b *blocks, n byte) []keepio.Segment {
 	return []keepio.Segment{{Block: b.ByHash([16]byte{n}, 1000), Off: 1, Len: uint32(n)}}
+}
+
+// alsoHook calls a function with each request, besides what was set before.
+func (e *env) alsoHook(also func(r *http.Request, body []byte)) {
+	before := e.server.GetHook()
+	e.server.SetHook(func(r *http.Request, body []byte) apitest.Fault {
+		also(r, body)
+		if before == nil {
+			return apitest.Fault{}
+		}
+		return before(r, body)
+	})
 }

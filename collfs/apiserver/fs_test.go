@@ -451,7 +451,7 @@ func TestRandomEditsOfSeveralProcessesLoseNothing(t *testing.T) {
 				c := e.open(n, id)
 				wg.Go(func() {
 					rnd := rand.New(rand.NewPCG(1, uint64(i)))
-					for step := range 40 {
+					for step := range 25 {
 						edit(t, rnd, n, c, fmt.Sprintf("%d-%d", i, step), &mu, deleted, &put)
 					}
 				})
@@ -459,7 +459,7 @@ func TestRandomEditsOfSeveralProcessesLoseNothing(t *testing.T) {
 			if withForeign {
 				wg.Go(func() {
 					f := e.foreign(id)
-					for i := range 15 {
+					for i := range 8 {
 						f.load()
 						f.save(func(root *apitest.Node) { root.Kids[fmt.Sprint("foreign", i%3)] = block(byte(i + 1)) })
 					}

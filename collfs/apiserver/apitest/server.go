@@ -31,10 +31,8 @@ type Server struct {
 	*httptest.Server
 	opt Options
 
-	// Hook, if not nil, is asked about each request before it is served, without
-	// locks. Set it before the server is used, or with SetHook.
-	hookMu sync.Mutex
-	hook   func(r *http.Request, body []byte) Fault
+	hookMu sync.Mutex                               // guards the field below
+	hook   func(r *http.Request, body []byte) Fault // asked about each request before it is served, without locks
 
 	mu          sync.Mutex // guards the fields below
 	now         time.Time
@@ -116,6 +114,13 @@ func (s *Server) SetHook(hook func(r *http.Request, body []byte) Fault) {
 	s.hookMu.Lock()
 	defer s.hookMu.Unlock()
 	s.hook = hook
+}
+
+// GetHook returns what SetHook has set.
+func (s *Server) GetHook() func(r *http.Request, body []byte) Fault {
+	s.hookMu.Lock()
+	defer s.hookMu.Unlock()
+	return s.hook
 }
 
 // AddUser makes a user and returns the UUID and a token.
