@@ -28,9 +28,10 @@ import (
 // has read and sends all of it. If somebody else has committed since, the text is
 // merged with that by the rules that commits merge by: base is the revision that the
 // client was given last. If it was given none that we remember, its text replaces
-// what is there, which is kept as a version. So is whatever else is replaced by an
-// update that does not say what it expects to be there (if_version,
-// if_portable_data_hash).
+// what is there.
+//
+// Whatever is replaced or deleted by an update that does not say what it expects to be
+// there (if_version, if_portable_data_hash) is kept as a version, however new it is.
 
 // A change is what a request wants of a collection.
 type change struct {
@@ -557,23 +558,26 @@ func (c *collections) changeContent(ctx context.Context, req *Request, rec query
 	return c.keepText(ctx, ch, done)
 }
 
-// applyAny applies ch to whatever is there. What it replaces is kept as a version; if
-// all that it does is to add something, none is needed.
-func (c *collections) applyAny(ctx context.Context, coll *collfs.Collection, ch *change, keep bool) (collfs.Record, error) {
-	build := func(keep bool) func(t *collfs.Tree) ([]collfs.Op, error) {
-		return func(t *collfs.Tree) ([]collfs.Op, error) {
-			ops, err := ch.build(t, c.now().UnixNano())
-			if err == nil && !keep && replaces(t, ops) {
-				err = errReplaces
-			}
-			return ops, err
+// apply applies what build wants. What that replaces is kept as a version, whatever
+// its client is thought to have seen: several may use one token in one place. If it only
+// adds something, none is needed.
+func (c *collections) apply(ctx context.Context, coll *collfs.Collection, base int64, keep bool, build func(t *collfs.Tree) ([]collfs.Op, error)) (collfs.Record, error) {
+	rec, err := coll.ApplyWith(ctx, collfs.ApplyOptions{Base: base, Keep: keep}, func(t *collfs.Tree) ([]collfs.Op, error) {
+		ops, err := build(t)
+		if err == nil && !keep && replaces(t, ops) {
+			err = errReplaces
 		}
-	}
-	rec, err := coll.ApplyWith(ctx, collfs.ApplyOptions{Keep: keep}, build(keep))
+		return ops, err
+	})
 	if errors.Is(err, errReplaces) {
-		rec, err = coll.ApplyWith(ctx, collfs.ApplyOptions{Keep: true}, build(true))
+		rec, err = coll.ApplyWith(ctx, collfs.ApplyOptions{Base: base, Keep: true}, build)
 	}
 	return rec, err
+}
+
+// applyAny applies ch to whatever is there.
+func (c *collections) applyAny(ctx context.Context, coll *collfs.Collection, ch *change, keep bool) (collfs.Record, error) {
+	return c.apply(ctx, coll, 0, keep, func(t *collfs.Tree) ([]collfs.Op, error) { return ch.build(t, c.now().UnixNano()) })
 }
 
 // replaces reports whether operations take away or replace the content of a file that
@@ -652,7 +656,7 @@ func (c *collections) baseOf(ctx context.Context, req *Request, rec query.Collec
 func (c *collections) applyMerged(ctx context.Context, coll *collfs.Collection, ch *change, b *base, keep bool) (done collfs.Record, merged bool, err error) {
 	at := c.now().UnixNano()
 	if b.revision >= 0 {
-		done, err = coll.ApplyWith(ctx, collfs.ApplyOptions{Base: b.revision, Keep: keep}, func(t *collfs.Tree) ([]collfs.Op, error) {
+		done, err = c.apply(ctx, coll, b.revision, keep, func(t *collfs.Tree) ([]collfs.Op, error) {
 			if b.revision == 0 && t.Files()+t.Dirs() > 0 { // as a base, 0 is any revision
 				return nil, collfs.ErrStale
 			}
@@ -666,7 +670,7 @@ func (c *collections) applyMerged(ctx context.Context, coll *collfs.Collection, 
 	if err != nil {
 		return done, false, err
 	}
-	done, err = coll.ApplyWith(ctx, collfs.ApplyOptions{Keep: keep}, func(t *collfs.Tree) ([]collfs.Op, error) {
+	done, err = c.apply(ctx, coll, 0, keep, func(t *collfs.Tree) ([]collfs.Op, error) {
 		ops, _, err := collfs.TurnMerged(t, b.tree, ch.sent.tree, rec.ModifiedAt, at)
 		if err != nil {
 			return nil, err
