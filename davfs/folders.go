@@ -210,6 +210,7 @@ type accessKey struct{ user, id collfs.UUID }
 type accessLevel struct {
 	level collfs.Level
 	until time.Time
+	asked bool // it is being looked up again, see Config.Advisory
 }
 
 const maxLevels = 100_000
@@ -224,7 +225,8 @@ func (c *accessCache) clear() {
 }
 
 // Level says what the user may do with a project or collection; of one that does
-// not exist, nothing. The answer may be accessTTL old.
+// not exist, nothing. The answer may be accessTTL old, or older if the site's levels are
+// advisory.
 func (f *FS) Level(ctx context.Context, id collfs.UUID) (collfs.Level, error) {
 	c := &f.site.access
 	key := accessKey{f.user.UUID, id}
@@ -232,11 +234,54 @@ func (f *FS) Level(ctx context.Context, id collfs.UUID) (collfs.Level, error) {
 	v, ok := c.levels[key]
 	gen := c.gen
 	c.mu.RUnlock()
-	now := time.Now()
-	if ok && now.Before(v.until) {
+	if ok && time.Now().Before(v.until) {
 		return v.level, nil
 	}
-	level, err := f.site.conf.Folders.Access(ctx, f.user.UUID, id)
+	if ok && f.site.conf.Advisory {
+		if !v.asked && c.ask(key) {
+			f.site.wg.Go(func() { f.askAgain(key) })
+		}
+		return v.level, nil
+	}
+	return f.askLevel(ctx, key, gen)
+}
+
+// ask notes that the level of key is looked up again, and reports whether nobody else
+// does.
+func (c *accessCache) ask(key accessKey) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v, ok := c.levels[key]
+	if !ok || v.asked {
+		return false
+	}
+	v.asked = true
+	c.levels[key] = v
+	return true
+}
+
+// askAgain looks a level up again that is old. If that fails it stays what it was.
+func (f *FS) askAgain(key accessKey) {
+	c := &f.site.access
+	c.mu.RLock()
+	gen := c.gen
+	c.mu.RUnlock()
+	_, err := f.askLevel(f.site.work, key, gen)
+	if err == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if v, ok := c.levels[key]; ok {
+		v.asked, v.until = false, time.Now().Add(accessTTL)
+		c.levels[key] = v
+	}
+}
+
+// askLevel looks a level up.
+func (f *FS) askLevel(ctx context.Context, key accessKey, gen uint64) (collfs.Level, error) {
+	c, now := &f.site.access, time.Now()
+	level, err := f.site.conf.Folders.Access(ctx, key.user, key.id)
 	if errors.Is(err, fs.ErrNotExist) {
 		level, err = collfs.NoAccess, nil
 	}
@@ -249,7 +294,7 @@ func (f *FS) Level(ctx context.Context, id collfs.UUID) (collfs.Level, error) {
 		if len(c.levels) >= maxLevels {
 			clear(c.levels)
 		}
-		c.levels[key] = accessLevel{level, now.Add(accessTTL)}
+		c.levels[key] = accessLevel{level: level, until: now.Add(accessTTL)}
 	}
 	return level, nil
 }

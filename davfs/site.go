@@ -21,6 +21,11 @@ type Config struct {
 	Side  SideStore
 	Apple ApplePolicy
 
+	// Advisory says that somebody else checks who may do what, too: the servers of a
+	// cluster. Then a level that is known goes on to count while it is looked up again,
+	// also if that cannot be done just now.
+	Advisory bool
+
 	// Space tells how much the store holds and how much more fits; nil: unknown.
 	Space func(ctx context.Context) (Usage, error)
 }
@@ -41,6 +46,9 @@ type Site struct {
 	large    chan struct{} // holds one for each large meta file in memory
 	finds    chan struct{} // holds one for each search for a content by its hash
 	stop     func()
+	work     context.Context // ends with Close, for what nobody waits for
+	end      context.CancelFunc
+	wg       sync.WaitGroup // looking levels up again
 
 	sideMu sync.Mutex // held while a side file is read and then changed; comes after folderLock.mu
 
@@ -66,6 +74,7 @@ func NewSite(conf Config) (*Site, error) {
 	s.access.init()
 	s.sums.init()
 	s.notices.init()
+	s.work, s.end = context.WithCancel(context.Background())
 	s.stop = conf.Catalog.Watch(s.notice)
 	return s, nil
 }
@@ -74,6 +83,8 @@ func NewSite(conf Config) (*Site, error) {
 // the site have heard of all there were.
 func (s *Site) Close() {
 	s.stop()
+	s.end()
+	s.wg.Wait()
 	s.notices.close()
 }
 

@@ -135,7 +135,7 @@ func startSession(ctx context.Context, root string, at *place, p parts, conf Ses
 		Catalog: s.catalog, Spool: s.Spool, CacheBytes: conf.TreeBytes,
 		HashSeed: seedOf(p.cluster), Cluster: p.cluster, Log: conf.Log,
 	})
-	s.Site, err = davfs.NewSite(davfs.Config{Files: s.Files, Folders: s.catalog, Catalog: s.catalog, Apple: conf.Apple})
+	s.Site, err = davfs.NewSite(davfs.Config{Files: s.Files, Folders: s.catalog, Catalog: s.catalog, Apple: conf.Apple, Advisory: true})
 	if err != nil {
 		return nil, err
 	}
