@@ -237,3 +237,29 @@ func TestContents(t *testing.T) {
 		t.Errorf("selected %v", i)
 	}
 }
+
+func FuzzFiltersOfContents(f *testing.F) {
+	for _, seed := range []string{`[["groups.name","=","x"],["collections.file_count",">",1]]`, `[["properties.a","exists",true]]`, `[[],1,["uuid"]]`, `{}`, `[["groups.","=",1]]`} {
+		f.Add(seed, "uuid")
+	}
+	f.Fuzz(func(t *testing.T, filters, order string) {
+		req := &Request{Params: Params{"filters": Param{text: filters}, "order": Param{text: order}}}
+		_, ask, err := req.contentsQuery()
+		if err != nil {
+			if status := errorOf(err).Status; status != 400 && status != 422 {
+				t.Errorf("filters %q, order %q: status %d", filters, order, status)
+			}
+			return
+		}
+		for _, q := range ask {
+			if q == nil {
+				continue
+			}
+			for _, k := range q.Filters {
+				if k.Type == 0 {
+					t.Errorf("filters %q: %+v has no type", filters, k)
+				}
+			}
+		}
+	})
+}

@@ -189,7 +189,6 @@ func (s *session) write(conn *websocket.Conn, good func() bool) {
 			case <-s.wake:
 				continue
 			case <-check.C:
-				check.Reset(s.bus.conf.Check)
 				if !good() {
 					s.leave(websocket.StatusPolicyViolation, "the token is not good any more")
 					return
