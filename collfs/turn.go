@@ -168,6 +168,7 @@ func bytesKey(segs []keepio.Segment) (key xxh3.Uint128, ok bool) {
 // A turner makes the changes that turn one tree, from, into another.
 type turner struct {
 	from *Tree // changes with what is found
+	to   *Tree
 	at   int64
 	out  []change
 	err  error
@@ -181,7 +182,7 @@ type turner struct {
 // turn returns the changes that turn from, which it uses up, into to. Contents are
 // the same if their ids are.
 func turn(from, to *Tree, at int64) ([]change, error) {
-	t := turner{from: from, at: at, lost: make(map[ContentID][]string)}
+	t := turner{from: from, to: to, at: at, lost: make(map[ContentID][]string)}
 	t.compare("", from.root, to.root)
 	for _, path := range t.dirs {
 		t.do(Op{Kind: OpMkdir, Path: path})
@@ -260,10 +261,31 @@ func (t *turner) put(path string, n *node) {
 	}
 	op := Op{Kind: OpPut, Path: path, Content: n.content(), Attr: Attr{Mtime: t.at}}
 	if old != nil {
+		if old.id == n.id { // by a put under another of its names
+			return
+		}
 		op.Old = old.id
 		op.Attr.Mode = old.attr.Mode
+		if !t.allBecome(old, n.id) {
+			t.do(Op{Kind: OpDelete, Path: path, Old: old.id})
+			op.Old = ContentID{}
+		}
 	}
 	t.do(op)
+}
+
+// allBecome reports whether a file has the content id under all its names in the end:
+// a put changes it under all of them.
+func (t *turner) allBecome(n *node, id ContentID) bool {
+	if n.links() == 1 {
+		return true
+	}
+	for _, path := range n.paths() {
+		if m := t.to.lookup(path); m == nil || m.isDir() || m.id != id {
+			return false
+		}
+	}
+	return true
 }
 
 // takeLost returns where a file that is to be deleted has a content; one with the

@@ -177,3 +177,33 @@ func TestTurnMakesAnyTreeOfAnyOther(t *testing.T) {
 		}
 	}
 }
+
+// A manifest has a file of two names twice. Changing one of them leaves the other.
+func TestTurnMindsOtherNamesOfAFile(t *testing.T) {
+	const both = ". " + blockA + " 0:3:a 0:3:b 0:3:c\n"
+	for _, c := range []struct{ to, want string }{
+		{both, ""},
+		{". " + blockA + " " + blockB + " 3:3:a 0:3:b 0:3:c\n", "remove a, put a"},
+		{". " + blockB + " 0:3:a 0:3:b 0:3:c\n", "put a"},
+		{". " + blockA + " 0:3:a 0:3:c\n", "remove b"},
+	} {
+		from := parseTree(t, ". "+blockA+" 0:3:a\n")
+		for _, path := range []string{"b", "c"} {
+			if err := from.Apply(Op{Kind: OpLink, Src: "a", Path: path, Content: Content{ID: from.lookup("a").id}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ops, err := Turn(from, parseTree(t, c.to), 7)
+		if err != nil || kindsOf(ops) != c.want {
+			t.Errorf("Turn to %q = %s, %v; want %s", c.to, kindsOf(ops), err, c.want)
+		}
+		for _, op := range ops {
+			if err := from.Apply(op); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, want := printTree(t, from), printTree(t, parseTree(t, c.to)); got != want {
+			t.Errorf("Turn makes %q; want %q", got, want)
+		}
+	}
+}

@@ -691,3 +691,25 @@ func TestNothingThatWasAcknowledgedIsLost(t *testing.T) {
 		t.Errorf("%d files were acknowledged; want %d", len(acknowledged), clients*each)
 	}
 }
+
+// Of a file with two names one is replaced: the other stays.
+func TestOtherNamesOfAFileStayWhatTheyAre(t *testing.T) {
+	e := newEnv(t)
+	id := e.create("alice", "c", ". "+e.block("alice", "foo")+" 0:3:a\n. "+e.block("alice", "bar")+" 0:3:b\n")
+	c, err := e.files.Open(t.Context(), collfs.UUID(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Release()
+	_, err = c.Apply(t.Context(), 0, func(tree *collfs.Tree) ([]collfs.Op, error) {
+		content, err := tree.Content("a")
+		return []collfs.Op{{Kind: collfs.OpLink, Src: "a", Path: "link", Content: collfs.Content{ID: content.ID}}}, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.want("alice", "PATCH", "collections/"+id, `{"replace_files":{"/a":"current/b"}}`)
+	if a, link := e.read(id, "a"), e.read(id, "link"); a != "bar" || link != "foo" {
+		t.Errorf("a has %q and its other name %q; want bar and foo", a, link)
+	}
+}

@@ -364,7 +364,7 @@ func (r *replacer) putFile(src *collfs.Tree, p, dst string, now collfs.NodeInfo,
 	if err != nil {
 		return err
 	}
-	if there && now.Dir {
+	if there && (now.Dir || now.Links > 1) { // other names of a file stay what they are
 		r.delete(dst)
 		now.ID = collfs.ContentID{}
 	}
