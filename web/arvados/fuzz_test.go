@@ -79,7 +79,7 @@ func TestReplacementsOfManyKindsAreWhatTheySay(t *testing.T) {
 	targets := []string{"/", "/a", "/b", "/d", "/d/x", "/d/e", "/d/e/z", "/d/n", "/n", "/n/m", "/a/k", "/d/e/q/r"}
 	sources := []string{"", "", "", "current/", "current/a", "current/b", "current/d", "current/d/x", "current/d/e", "current/d/e/z", "current/nothing"}
 	done := 0
-	for range 20_000 {
+	for range 6000 {
 		files := make(map[string]string)
 		for range 1 + r.IntN(4) {
 			files[targets[r.IntN(len(targets))]] = sources[r.IntN(len(sources))]
@@ -88,7 +88,7 @@ func TestReplacementsOfManyKindsAreWhatTheySay(t *testing.T) {
 			done++
 		}
 	}
-	if done < 5000 {
+	if done < 1500 {
 		t.Errorf("only %d of the replacements were made", done)
 	}
 }
