@@ -11,7 +11,11 @@
 // if somebody came between, what their change and ours did to each other is put
 // right from the versions of the collection, which every update asks the server to
 // keep (repair.go). So our commits destroy nobody's content, and ours is brought
-// back, as a conflict file, if somebody overwrites it who had not seen it.
+// back, as a conflict file, if somebody overwrites it who had not seen it. Who writes
+// to the same path meanwhile, ours is in the versions. If a server answers that it
+// does not keep the state as a version, it is asked again: in between, an update by
+// somebody else leaves no trace of ours. Attributes are replaced as a whole: of two
+// updates at the same time, those of the later one stay.
 //
 // A transaction of several records and collections is several requests, and not
 // atomic: what makes or copies comes before what takes away, and what was done is
@@ -35,10 +39,17 @@
 // files. The UUID of a new record is the cluster's: the one that was asked for is
 // known to this process only, as another name of the record.
 //
+// # keepdav servers
+//
+// A server that announces the extension of package delta has conditional commits,
+// revisions, and trees with their attributes: then these are used, and nothing of the
+// above that makes up for them (extension.go).
+//
 // # Locks
 //
-// entry.turn (who commits or loads a collection) comes before Catalog.mu and
-// entry.mu, which are leaves: neither is held while waiting for the server.
+// From the outer to the inner: entry.turn (who commits or loads a collection),
+// entry.mu, Catalog.mu; events.telling comes before events.mu. None but entry.turn is
+// held while waiting for the server, and watchers are told without all but that.
 //
 // Start reading at catalog.go, then plan.go, commit.go.
 package apiserver

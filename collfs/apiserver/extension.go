@@ -9,6 +9,7 @@ import (
 
 	"keepdav/collfs"
 	"keepdav/collfs/apiserver/delta"
+	"keepdav/collfs/manifest"
 )
 
 // A keepdav server keeps change sets and counts revisions: commits are conditional
@@ -60,6 +61,17 @@ func (c *Catalog) loadTree(ctx context.Context, d *delta.Client, e *entry) (coll
 		return collfs.Record{}, collfs.Saved{}, err
 	}
 	return c.sawRevision(e, rec), saved, nil
+}
+
+// loadTrashed is loadTree for what is in the trash, of which there is a manifest only.
+func (c *Catalog) loadTrashed(ctx context.Context, e *entry) (collfs.Record, collfs.Saved, error) {
+	got, err := c.get(ctx, e.uuid, withManifest)
+	if err != nil {
+		return collfs.Record{}, collfs.Saved{}, err
+	}
+	text := manifest.Strip(got.ManifestText)
+	got.ManifestText = ""
+	return c.saw(got), collfs.Saved{Manifest: []byte(text)}, nil
 }
 
 // commitExtended is commitChange at a server with the extension.

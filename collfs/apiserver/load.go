@@ -48,7 +48,11 @@ func (c *Catalog) load(ctx context.Context, id collfs.UUID, version int) (collfs
 		return collfs.Record{}, collfs.Saved{}, err
 	}
 	if d != nil {
-		return c.loadTree(ctx, d, e)
+		rec, saved, err := c.loadTree(ctx, d, e)
+		if errors.Is(err, fs.ErrNotExist) {
+			return c.loadTrashed(ctx, e)
+		}
+		return rec, saved, err
 	}
 	rec, b, err := c.loadEntry(ctx, e)
 	if err != nil {

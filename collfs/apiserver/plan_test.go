@@ -155,6 +155,9 @@ func TestPlansOfRandomOperationsMakeWhatTheyMake(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		h := make(handles)
 		base := randomTree(rnd, h, 25)
+		if seed%4 == 0 { // with files that have several names, as after commits of this process
+			randomOps(rnd, h, base, 10)
+		}
 		before := printed(t, base)
 		ops := randomOps(rnd, h, base.Clone(), 1+rnd.IntN(25))
 		p, err := makePlan(base, ops)
