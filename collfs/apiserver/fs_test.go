@@ -693,3 +693,58 @@ func TestIdsOfContentsStayOverALoad(t *testing.T) {
 		}
 	}
 }
+
+func TestAMarkThatIsNotConfirmedIsSetAgain(t *testing.T) {
+	e, k := newEnv(t, apitest.Options{DropsMarks: true, NoWebsocket: true}), new(keep)
+	id := e.create("c")
+	c := e.open(e.node(k), id)
+	put(t, c, "f", "precious")
+	f := e.foreign(id)
+	f.load()
+	f.save(func(root *apitest.Node) { root.Kids["f"] = block(1) })
+	ours := slices.ContainsFunc(e.server.Manifests(id), func(text string) bool { return strings.Contains(text, "0:8:f") })
+	if !ours {
+		t.Errorf("what was acknowledged is in no version: %q", e.server.Manifests(id))
+	}
+}
+
+func TestDataMovesBetweenCollections(t *testing.T) {
+	e, k := newEnv(t, apitest.Options{}), new(keep)
+	one, two := e.create("one"), e.create("two")
+	n := e.node(k)
+	a, b := e.open(n, one), e.open(n, two)
+	if _, err := a.Mkdir("d", collfs.Attr{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	put(t, a, "d/f", "1")
+	put(t, a, "g", "2")
+	ctx := t.Context()
+	if _, err := n.Transfer(ctx, a, "g", b, "g", collfs.TransferOptions{Move: true}); err != nil {
+		t.Fatalf("Transfer: %v", err)
+	}
+	rec, err := n.Extract(ctx, a, "d", e.user, "three", collfs.TransferOptions{Move: true})
+	if err != nil || rec.Name != "three" {
+		t.Fatalf("Extract = %+v, %v", rec, err)
+	}
+	if got, want := names(a), []string(nil); !slices.Equal(got, want) {
+		t.Errorf("one has %v; want %v", got, want)
+	}
+	entries, err := n.catalog.List(ctx, e.user)
+	if err != nil || len(entries) != 3 || entries[1].Name != "three" || entries[1].Collection.UUID != rec.UUID {
+		t.Errorf("List = %+v, %v", entries, err)
+	}
+	c := e.open(n, string(rec.UUID))
+	if text, err := read(c, "f"); err != nil || text != "1" {
+		t.Errorf("the new collection has %q, %v", text, err)
+	}
+	put(t, c, "h", "3")
+	if _, err := n.Absorb(ctx, c, b, "three", collfs.TransferOptions{Move: true}); err != nil {
+		t.Fatalf("Absorb: %v", err)
+	}
+	if got, want := names(b), []string{"g", "three/f", "three/h"}; !slices.Equal(got, want) {
+		t.Errorf("two has %v; want %v", got, want)
+	}
+	if entries, err := n.catalog.List(ctx, e.user); err != nil || len(entries) != 2 {
+		t.Errorf("List after Absorb = %+v, %v", entries, err)
+	}
+}

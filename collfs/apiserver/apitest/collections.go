@@ -285,7 +285,7 @@ func (s *Server) updateCollection(c *call, k *collection, now time.Time) error {
 	if a.Preserve != nil {
 		next.preserve = *a.Preserve
 	}
-	if s.opt.NoVersioning {
+	if s.opt.NoVersioning || s.opt.DropsMarks && changed {
 		next.preserve = false
 	}
 	was := attributesOfCollection(k)

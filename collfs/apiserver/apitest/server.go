@@ -24,6 +24,7 @@ type Options struct {
 	SlashName      string // ForwardSlashNameSubstitution
 	MaxRequestSize int64  // 0: 128 MiB
 	KeepUUIDs      bool   // records get the UUIDs that are asked for
+	DropsMarks     bool   // preserve_version is kept only if nothing else is asked for
 }
 
 // A Server is a cluster's API server.
