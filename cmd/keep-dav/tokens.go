@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 	"time"
 
@@ -38,6 +41,8 @@ func (c *tokenSystemCmd) Run(ctx context.Context, root *cli) error {
 // tokenInfo is a token as commands show it.
 type tokenInfo struct {
 	Token      string      `json:"token,omitempty"` // whole, only when it was just made
+	Env        []string    `json:"environment,omitempty"`
+	URL        string      `json:"url,omitempty"` // of the server that made it
 	UUID       collfs.UUID `json:"uuid"`
 	User       string      `json:"user"`
 	Label      string      `json:"label,omitempty"`
@@ -58,11 +63,17 @@ type tokenCreateCmd struct {
 	User    string        `arg:"" help:"Login name."`
 	Expires time.Duration `placeholder:"DURATION" help:"For how long it is good, such as 720h. Default: until it is revoked."`
 	Label   string        `help:"What it is for, to recognise it in the list."`
+	Env     bool          `help:"Print lines for the environment of keep-mount, or of another client of Arvados, on this or another machine."`
+	URL     string        `placeholder:"URL" help:"With --env: how the server is reached. Default: as the running server says."`
 }
 
 func (c *tokenCreateCmd) Help() string {
 	return `The token stands for the user: as the password with any user name, as the user
 name with any password, or as "Authorization: Bearer TOKEN".
+
+With --env it prints what a shell, or a settings.conf, takes:
+  keep-dav token create --env ann > ~/.config/arvados/settings.conf
+  env $(keep-dav token create --env ann) keep-mount --home ~/keep
 
 Example:
   curl -H "Authorization: Bearer $(keep-dav token create ann)" http://127.0.0.1:8080/home/`
@@ -73,7 +84,46 @@ func (c *tokenCreateCmd) Run(ctx context.Context, root *cli) error {
 	if err != nil {
 		return err
 	}
-	return show(root, t, func(w io.Writer) { fmt.Fprintln(w, t.Token) })
+	if c.Env {
+		t.Env, err = environment(t, cmp.Or(c.URL, t.URL))
+		if err != nil {
+			return err
+		}
+	}
+	return show(root, t, func(w io.Writer) {
+		if !c.Env {
+			fmt.Fprintln(w, t.Token)
+		}
+		for _, line := range t.Env {
+			fmt.Fprintln(w, line)
+		}
+	})
+}
+
+// Validate refuses what would mean nothing.
+func (c *tokenCreateCmd) Validate() error {
+	if c.URL != "" && !c.Env {
+		return errors.New("--url is of no use without --env")
+	}
+	return nil
+}
+
+// environment is how clients find the server at url and get in with a token. The certificate
+// of https is our own, unless another one was given: clients are told not to look at it.
+func environment(t tokenInfo, at string) ([]string, error) {
+	if at == "" {
+		return nil, errors.New("no server runs, so how it is reached is not known: start it first, or say --url https://HOST:PORT")
+	}
+	u, err := url.Parse(at)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("--url %q: http://HOST:PORT or https://HOST:PORT is expected", at)
+	}
+	lines := []string{"ARVADOS_API_HOST=" + u.Host, "ARVADOS_API_TOKEN=" + t.Token}
+	if u.Scheme == "http" {
+		lines[0] = "ARVADOS_API_HOST=http://" + u.Host
+		return lines, nil
+	}
+	return append(lines, "ARVADOS_API_HOST_INSECURE=1"), nil
 }
 
 func createToken(ctx context.Context, s *store, a tokenArgs, _ func(control.Progress)) (tokenInfo, error) {
@@ -93,7 +143,7 @@ func createToken(ctx context.Context, s *store, a tokenArgs, _ func(control.Prog
 		return tokenInfo{}, err
 	}
 	info := tokenInfoOf(t, u.Name)
-	info.Token = text
+	info.Token, info.URL = text, s.url
 	return info, nil
 }
 
