@@ -42,20 +42,22 @@ type cli struct {
 	Store string `placeholder:"DIR" default:"" env:"KEEPDAV_STORE" type:"path" help:"Directory of the store. Default: ${store}; with ARVADOS_API_HOST set, a store has to be named."`
 	JSON  bool   `name:"json" help:"Print results as JSON."`
 
-	Serve    serveCmd    `cmd:"" default:"withargs" help:"Serve the store (what happens without a command)."`
-	User     userCmd     `cmd:"" help:"Add, list and change users."`
-	Token    tokenCmd    `cmd:"" help:"Make, list and revoke tokens."`
-	Project  projectCmd  `cmd:"" help:"Make projects: folders of collections."`
-	Share    shareCmd    `cmd:"" help:"Let other users read or change a project or a collection."`
-	Ls       lsCmd       `cmd:"" help:"List a directory of the site."`
-	Import   importCmd   `cmd:"" help:"Copy a directory of this machine into a collection."`
-	Export   exportCmd   `cmd:"" help:"Copy a collection, or a directory of one, to this machine."`
-	Stat     statCmd     `cmd:"" help:"Show figures of the store, or of one collection."`
-	Versions versionsCmd `cmd:"" help:"List old versions of a collection, and bring one back."`
-	Trash    trashCmd    `cmd:"" help:"List what was deleted, bring it back, or delete it for good."`
-	Locks    locksCmd    `cmd:"" help:"List and break locks of WebDAV clients."`
-	Fsck     fsckCmd     `cmd:"" help:"Verify every block and every reference of the store."`
-	GC       gcCmd       `cmd:"" name:"gc" help:"Remove expired versions and blocks that nothing refers to."`
+	Serve    serveCmd         `cmd:"" default:"withargs" help:"Serve the store (what happens without a command)."`
+	User     userCmd          `cmd:"" help:"Add, list and change users."`
+	Token    tokenCmd         `cmd:"" help:"Make, list and revoke tokens."`
+	Project  projectCmd       `cmd:"" help:"Make projects: folders of collections."`
+	Share    shareCmd         `cmd:"" help:"Let other users read or change a project or a collection."`
+	Ls       lsCmd            `cmd:"" help:"List a directory of the site."`
+	Import   importCmd        `cmd:"" help:"Copy a directory of this machine into a collection."`
+	Export   exportCmd        `cmd:"" help:"Copy a collection, or a directory of one, to this machine."`
+	ImportCl importClusterCmd `cmd:"" name:"import-cluster" help:"Copy collections of a cluster, or of a keep-dav elsewhere, into the store."`
+	ExportCl exportClusterCmd `cmd:"" name:"export-cluster" help:"Copy collections of the store to a cluster, or to a keep-dav elsewhere."`
+	Stat     statCmd          `cmd:"" help:"Show figures of the store, or of one collection."`
+	Versions versionsCmd      `cmd:"" help:"List old versions of a collection, and bring one back."`
+	Trash    trashCmd         `cmd:"" help:"List what was deleted, bring it back, or delete it for good."`
+	Locks    locksCmd         `cmd:"" help:"List and break locks of WebDAV clients."`
+	Fsck     fsckCmd          `cmd:"" help:"Verify every block and every reference of the store."`
+	GC       gcCmd            `cmd:"" name:"gc" help:"Remove expired versions and blocks that nothing refers to."`
 
 	Version    versionCmd             `cmd:"" help:"Print the version of this program."`
 	Completion completion.Cmd         `cmd:"" help:"Print a completion script for your shell."`

@@ -19,6 +19,7 @@ var operations = map[string]operation{
 	"ls":               op(listDirectory),
 	"import":           op(importTree),
 	"export":           op(exportTree),
+	"cluster.copy":     op(copyCluster),
 	"stat":             op(storeFigures),
 	"stat.collection":  op(collectionFigures),
 	"versions.list":    op(listVersions),

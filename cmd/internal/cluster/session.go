@@ -151,6 +151,14 @@ func startSession(ctx context.Context, root string, at *place, p parts, conf Ses
 // FS is the site as the user of the token sees it.
 func (s *Session) FS() *davfs.FS { return s.Site.User(s.User) }
 
+// Catalog is where the records are.
+func (s *Session) Catalog() Catalog { return s.catalog }
+
+// WriteBlock stores a block in the cluster and returns its MD5, see keepio.Store.
+func (s *Session) WriteBlock(ctx context.Context, data []byte) ([16]byte, error) {
+	return s.parts.blocks.WriteBlock(ctx, data)
+}
+
 // MountSite implements mounting.Store: whoever mounts acts as the token's user.
 func (s *Session) MountSite(context.Context, string) (*davfs.FS, error) { return s.FS(), nil }
 
