@@ -54,13 +54,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// restart kills the server and starts it again, at the same address.
-func (s *site) restart() {
-	s.t.Helper()
-	s.Kill()
-	s.start()
-}
-
+// start starts the server again, at the same address.
 func (s *site) start() {
 	s.t.Helper()
 	s.Server = target.Start(s.t, target.Options{Store: s.Store, Addr: s.addr})
