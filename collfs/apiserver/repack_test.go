@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"keepdav/collfs"
@@ -46,16 +47,18 @@ func TestManySmallCommitsEndInFewBlocks(t *testing.T) {
 	f := e.foreign(id)
 	f.load()
 	e.between(func() { f.save(func(root *apitest.Node) { root.Kids["theirs"] = block(1) }) })
-	var segments bool
+	var segments atomic.Bool
 	hook := func(r *http.Request, body []byte) {
-		segments = segments || r.Method == http.MethodPatch && strings.Contains(string(body), "replace_segments") && !strings.Contains(string(body), "replace_files")
+		if r.Method == http.MethodPatch && strings.Contains(string(body), "replace_segments") && !strings.Contains(string(body), "replace_files") {
+			segments.Store(true)
+		}
 	}
 	e.alsoHook(hook)
 	if _, err := n.RepackSmall(t.Context(), collfs.UUID(id), collfs.SmallOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := blocksIn(e.server.Manifest(id)); got > 3 || !segments {
-		t.Errorf("%d blocks after, by replace_segments: %v; want theirs and at most 2", got, segments)
+	if got := blocksIn(e.server.Manifest(id)); got > 3 || !segments.Load() {
+		t.Errorf("%d blocks after, by replace_segments: %v; want theirs and at most 2", got, segments.Load())
 	}
 	if err := c.Refresh(t.Context()); err != nil {
 		t.Fatal(err)

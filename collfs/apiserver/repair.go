@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -239,7 +240,7 @@ func (c *Catalog) restore(ctx context.Context, e *entry, tree *collfs.Tree, file
 		if slices.Contains(attrs.restored, id) || !utf8.ValidString(f.path) {
 			continue
 		}
-		to := conflictPath(f.path, f.at, taken)
+		to := conflictPath(f.path, f.at, f.id, taken)
 		targets["/"+to] = f.pdh + "/" + f.path
 		attrs.restored = append(attrs.restored, id)
 		c.conf.Log.Warn().Str("collection", e.uuid).Str("path", f.path).Str("kept_as", to).Msg("a client overwrote what it had not seen: it is brought back")
@@ -272,16 +273,14 @@ func (c *Catalog) restore(ctx context.Context, e *entry, tree *collfs.Tree, file
 var conflictSuffix = regexp.MustCompile(`~\d{8}-\d{6}(~\d+)?~conflict~$`)
 
 // conflictPath returns a free path beside p. Suffixes don't stack, and the name is not
-// longer than a name may be.
-func conflictPath(p string, at time.Time, taken func(string) bool) string {
+// longer than a name may be. The number in it is that of the content: clients that bring
+// back different contents at the same time do not choose the same name, and those that
+// bring back the same one do.
+func conflictPath(p string, at time.Time, id collfs.ContentID, taken func(string) bool) string {
 	dir, name := path.Split(p)
 	name = conflictSuffix.ReplaceAllString(name, "")
-	stamp := "~" + at.UTC().Format("20060102-150405")
-	for i := 1; ; i++ {
-		suffix := stamp + "~conflict~"
-		if i > 1 {
-			suffix = fmt.Sprintf("%s~%d~conflict~", stamp, i)
-		}
+	for n := 2 + uint64(binary.LittleEndian.Uint32(id[:])); ; n++ {
+		suffix := fmt.Sprintf("~%s~%d~conflict~", at.UTC().Format("20060102-150405"), n)
 		stem := name
 		if over := len(stem) + len(suffix) - collfs.MaxName; over > 0 {
 			stem = strings.ToValidUTF8(stem[:len(stem)-over], "")
