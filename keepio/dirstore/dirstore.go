@@ -52,6 +52,7 @@ type Store struct {
 	cfg   Config
 	cache *openblock.Cache
 	sums  openblock.SumsDir
+	lanes lanes          // of the hash of what comes in
 	names [64]sync.Mutex // by the first byte of the hash: who changes what a name stands for
 
 	syncDir func(path string) error // syncPath; tests put faults before it

@@ -2,10 +2,8 @@ package dirstore
 
 import (
 	"context"
-	"crypto/md5"
 	"errors"
 	"fmt"
-	"hash"
 	"hash/crc32"
 	"io/fs"
 	"os"
@@ -33,7 +31,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type incoming struct {
 	s    *Store
 	f    *os.File
-	md5  hash.Hash
+	md5  *laneHash
 	size int64
 	sums []uint32 // of the full chunks
 	tail uint32   // sum of what follows them
@@ -51,7 +49,7 @@ func (s *Store) Receive(size int64) (keepio.Incoming, error) {
 	if err != nil {
 		return nil, fmt.Errorf("receive a block: %w", full(err))
 	}
-	return &incoming{s: s, f: f, md5: md5.New()}, nil
+	return &incoming{s: s, f: f, md5: s.lanes.begin()}, nil
 }
 
 func (in *incoming) Write(p []byte) (int, error) {
@@ -105,6 +103,7 @@ func (in *incoming) Commit(ctx context.Context) error {
 }
 
 func (in *incoming) Close() error {
+	in.md5.end()
 	return errors.Join(in.f.Close(), os.Remove(in.f.Name()))
 }
 
