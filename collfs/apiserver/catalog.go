@@ -50,6 +50,10 @@ type Config struct {
 	// none.
 	Zero func(ctx context.Context) (hash [16]byte, size uint32, err error)
 
+	// Committed is told of each collection whose content was committed here. It must not
+	// block. Nil: nobody wants to know.
+	Committed func(id collfs.UUID)
+
 	// AcceptLostUpdates allows commits where the cluster keeps no versions: what
 	// others overwrite is lost then.
 	AcceptLostUpdates bool

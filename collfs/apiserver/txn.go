@@ -24,7 +24,13 @@ func (c *Catalog) Commit(ctx context.Context, tx collfs.Tx) ([]collfs.Record, er
 		return nil, err
 	}
 	t := &transaction{c: c, tx: tx, fresh: make(map[collfs.UUID]*collfs.Change)}
-	return t.run(ctx)
+	records, err := t.run(ctx)
+	if err == nil && c.conf.Committed != nil {
+		for i := range tx.Changes {
+			c.conf.Committed(tx.Changes[i].Collection)
+		}
+	}
+	return records, err
 }
 
 // A transaction does what a Tx asks for, one request after the other:

@@ -225,10 +225,10 @@ func (m *Machine) Session(ctx context.Context, token string) (*Session, error) {
 	}
 	p := parts{
 		user: user, cluster: about.UUIDPrefix, blocks: cache,
-		catalog: func(spool *keepio.Spool) (Catalog, error) {
+		catalog: func(spool *keepio.Spool, committed func(collfs.UUID)) (Catalog, error) {
 			c := apiserver.New(apiserver.Config{
 				API: client, Blocks: spool, Locators: locators{keep, cache},
-				StoreBlocks: spool.Store, Zero: spool.Zero,
+				StoreBlocks: spool.Store, Zero: spool.Zero, Reader: spool, Committed: committed,
 				AcceptLostUpdates: m.conf.AcceptLostUpdates,
 				NoWebsocket:       m.conf.NoEvent || m.conf.Settings.DisableWebsockets, Poll: m.conf.Poll, Log: m.conf.Log,
 			})

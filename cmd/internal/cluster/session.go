@@ -32,10 +32,11 @@ type parts struct {
 	user    collfs.User
 	cluster string // the first five characters of its UUIDs
 	blocks  keepio.LocalStore
-	catalog func(spool *keepio.Spool) (Catalog, error) // called once
-	forget  func()                                     // forgets what is remembered of records; nil: nothing to do
-	ready   func() error                               // why the cluster cannot be used as it should; nil: always nil
-	close   func(ctx context.Context) error            // of what is below
+	// catalog is called once. What it returns calls committed after each commit of a content.
+	catalog func(spool *keepio.Spool, committed func(collfs.UUID)) (Catalog, error)
+	forget  func()                          // forgets what is remembered of records; nil: nothing to do
+	ready   func() error                    // why the cluster cannot be used as it should; nil: always nil
+	close   func(ctx context.Context) error // of what is below
 }
 
 // SessionConfig says how a session works.
@@ -47,7 +48,10 @@ type SessionConfig struct {
 	// CommitAfter is after what time changes are committed that nobody has asked to
 	// commit; 0: some seconds.
 	CommitAfter time.Duration
-	Log         zerolog.Logger
+	// PackAfter is how long a collection is left alone before its small blocks are packed;
+	// 0: some seconds.
+	PackAfter time.Duration
+	Log       zerolog.Logger
 }
 
 // A Session works on a cluster with one token. All methods and parts may be used
@@ -101,6 +105,10 @@ func startSession(ctx context.Context, root string, at *place, p parts, conf Ses
 	if conf.CommitAfter == 0 {
 		conf.CommitAfter = defaultCommitAfter
 	}
+	if conf.PackAfter == 0 {
+		conf.PackAfter = packAfter
+	}
+	pack := newPacking(conf.PackAfter, conf.Log)
 	s := &Session{User: p.user, Cluster: p.cluster, conf: conf, parts: p, place: at, root: root, left: at.left, stop: func() {}}
 	defer func() {
 		if err != nil {
@@ -128,7 +136,7 @@ func startSession(ctx context.Context, root string, at *place, p parts, conf Ses
 		}
 		conf.Log.Error().Err(err).Str("place", at.dir).Msg("data of what an earlier program could not commit is gone")
 	}
-	if s.catalog, err = p.catalog(s.Spool); err != nil {
+	if s.catalog, err = p.catalog(s.Spool, pack.committed); err != nil {
 		return nil, err
 	}
 	s.Files = collfs.NewFS(collfs.Config{
@@ -142,6 +150,7 @@ func startSession(ctx context.Context, root string, at *place, p parts, conf Ses
 	var work context.Context
 	work, s.stop = context.WithCancel(context.Background())
 	s.wg.Go(func() { s.commitLoop(work) })
+	s.wg.Go(func() { pack.run(work, s.Files) })
 	if len(s.left) > 0 && !s.resumeAtOnce(ctx) {
 		s.wg.Go(func() { s.resumeLoop(work) })
 	}

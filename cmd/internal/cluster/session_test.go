@@ -57,7 +57,7 @@ func (f *fakeCluster) session(change ...func(*SessionConfig)) *Session {
 	}
 	s, err := openSession(f.t.Context(), f.root, parts{
 		user: f.user, cluster: "zzzzz", blocks: f.blocks,
-		catalog: func(*keepio.Spool) (Catalog, error) { return f.catalog, nil },
+		catalog: func(*keepio.Spool, func(collfs.UUID)) (Catalog, error) { return f.catalog, nil },
 		close:   func(context.Context) error { return nil },
 	}, conf)
 	if err != nil {
