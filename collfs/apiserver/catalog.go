@@ -58,6 +58,7 @@ type Config struct {
 	// others overwrite is lost then.
 	AcceptLostUpdates bool
 
+	RetryFor      time.Duration // how long a commit is asked for again that a keepdav server does not answer; 0: 30 s
 	CacheBytes    int64         // heap for what is known of collections; 0: 256 MiB
 	MaxAttributes int           // bytes of a record's properties for attributes; 0: 64 KiB
 	NoWebsocket   bool          // events are asked for, not received

@@ -35,6 +35,7 @@ func (c *Catalog) extension(ctx context.Context) (*delta.Client, error) {
 	if len(d.Keepdav) > 0 && json.Unmarshal(d.Keepdav, &said) == nil && said.Version == extensionVersion {
 		conf := delta.Config{
 			URL: c.api.Host().URL(), Token: c.api.Token(), HTTP: c.api.Host().HTTP(), Reader: c.conf.Reader, Store: c.conf.StoreBlocks,
+			RetryFor: c.conf.RetryFor,
 		}
 		if c.conf.Locators != nil {
 			conf.Learn, conf.Locator = c.conf.Locators.Learn, c.conf.Locators.Locator

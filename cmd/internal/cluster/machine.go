@@ -229,8 +229,8 @@ func (m *Machine) Session(ctx context.Context, token string) (*Session, error) {
 			c := apiserver.New(apiserver.Config{
 				API: client, Blocks: spool, Locators: locators{keep, cache},
 				StoreBlocks: spool.Store, Zero: spool.Zero, Reader: spool, Committed: committed,
-				AcceptLostUpdates: m.conf.AcceptLostUpdates,
-				NoWebsocket:       m.conf.NoEvent || m.conf.Settings.DisableWebsockets, Poll: m.conf.Poll, Log: m.conf.Log,
+				AcceptLostUpdates: m.conf.AcceptLostUpdates, RetryFor: m.conf.Patience,
+				NoWebsocket: m.conf.NoEvent || m.conf.Settings.DisableWebsockets, Poll: m.conf.Poll, Log: m.conf.Log,
 			})
 			catalog.Store(c)
 			return c, nil
