@@ -39,20 +39,21 @@ type deltaAccess struct {
 	api *arvados.API
 }
 
-func (a deltaAccess) Level(r *http.Request, id collfs.UUID) (level collfs.Level, token string, err error) {
+func (a deltaAccess) Who(r *http.Request, id collfs.UUID) (delta.Caller, error) {
 	scheme, rest, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if token = strings.TrimSpace(rest); token == "" || !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "OAuth2") || r.URL.Query().Has("api_token") {
-		return collfs.NoAccess, "", delta.ErrToken
+	token := strings.TrimSpace(rest)
+	if token == "" || !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "OAuth2") || r.URL.Query().Has("api_token") {
+		return delta.Caller{}, delta.ErrToken
 	}
 	u, err := a.api.Authorize(r)
 	if e, ok := errors.AsType[*arvados.Error](err); ok && e.Status == http.StatusForbidden {
-		return collfs.NoAccess, "", fs.ErrPermission
+		return delta.Caller{}, fs.ErrPermission
 	} else if ok && e.Status == http.StatusUnauthorized || errors.Is(err, fs.ErrNotExist) {
-		return collfs.NoAccess, "", delta.ErrToken
+		return delta.Caller{}, delta.ErrToken
 	}
 	if err != nil {
-		return collfs.NoAccess, "", err
+		return delta.Caller{}, err
 	}
-	level, err = a.s.SQL.Access(r.Context(), u.UUID, id)
-	return level, token, err
+	level, err := a.s.SQL.Access(r.Context(), u.UUID, id)
+	return delta.Caller{Name: u.Name, Level: level, Token: token}, err
 }

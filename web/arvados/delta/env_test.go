@@ -63,17 +63,17 @@ func newEnv(t testing.TB) *env {
 
 func (e *env) clock() time.Time { return time.Unix(0, e.now.Add(int64(time.Millisecond))) }
 
-// Level is Access.
-func (e *env) Level(r *http.Request, id collfs.UUID) (collfs.Level, string, error) {
+// Who is Access.
+func (e *env) Who(r *http.Request, id collfs.UUID) (Caller, error) {
 	switch token := r.Header.Get("Authorization"); token {
 	case "Bearer " + writer:
-		return collfs.CanWrite, writer, nil
+		return Caller{"writer", collfs.CanWrite, writer}, nil
 	case "Bearer " + reader:
-		return collfs.CanRead, reader, nil
+		return Caller{"reader", collfs.CanRead, reader}, nil
 	case "Bearer " + nobody:
-		return collfs.NoAccess, nobody, nil
+		return Caller{"nobody", collfs.NoAccess, nobody}, nil
 	}
-	return 0, "", ErrToken
+	return Caller{}, ErrToken
 }
 
 // Sign is Signer.

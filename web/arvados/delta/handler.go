@@ -31,10 +31,16 @@ import (
 
 // Access says who may do what.
 type Access interface {
-	// Level says what whoever sent r may do with a collection, and returns the token
-	// as it is spelled in r, which signatures are for. A token that is missing or not
-	// known is ErrToken.
-	Level(r *http.Request, id collfs.UUID) (level collfs.Level, token string, err error)
+	// Who says who sent r, and what they may do with a collection. A token that is missing or
+	// not known is ErrToken.
+	Who(r *http.Request, id collfs.UUID) (Caller, error)
+}
+
+// A Caller is who sent a request for a collection.
+type Caller struct {
+	Name  string // of the user, for the log
+	Level collfs.Level
+	Token string // as it is spelled in the request: signatures are for it
 }
 
 // ErrToken is the failure of a request without a good token.
@@ -109,13 +115,16 @@ func (h *Handler) with(need collfs.Level, do func(w http.ResponseWriter, r call)
 }
 
 func (h *Handler) call(w http.ResponseWriter, r *http.Request, id collfs.UUID, need collfs.Level, do func(w http.ResponseWriter, r call) error) error {
-	level, token, err := h.conf.Access.Level(r, id)
+	who, err := h.conf.Access.Who(r, id)
+	if u, ok := w.(interface{ SetUser(string) }); ok { // who logs requests
+		u.SetUser(who.Name)
+	}
 	switch {
 	case err != nil:
 		return err
-	case level < collfs.CanRead: // nobody is told what there is
+	case who.Level < collfs.CanRead: // nobody is told what there is
 		return fs.ErrNotExist
-	case level < need:
+	case who.Level < need:
 		return fs.ErrPermission
 	}
 	c, err := h.conf.FS.Open(r.Context(), id)
@@ -123,7 +132,7 @@ func (h *Handler) call(w http.ResponseWriter, r *http.Request, id collfs.UUID, n
 		return err
 	}
 	defer c.Release()
-	return do(w, call{r, c, token})
+	return do(w, call{r, c, who.Token})
 }
 
 func (h *Handler) tree(w http.ResponseWriter, r call) error {
