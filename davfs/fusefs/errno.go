@@ -42,11 +42,13 @@ func status(err error) fuse.Status {
 	if err == nil {
 		return fuse.OK
 	}
-	if e, ok := errors.AsType[syscall.Errno](err); ok {
+	kind := collfs.KindOf(err)
+	// What a disk or a network elsewhere says of itself is no answer to who reads a file.
+	if e, ok := errors.AsType[syscall.Errno](err); ok && kind != collfs.Unavailable && kind != collfs.Corrupt {
 		return fuse.Status(e)
 	}
 	if errors.Is(err, collfs.ErrOtherCollection) {
 		return fuse.Status(syscall.EXDEV)
 	}
-	return fuse.Status(errnos[collfs.KindOf(err)])
+	return fuse.Status(errnos[kind])
 }

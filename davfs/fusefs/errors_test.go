@@ -6,13 +6,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"unsafe"
 
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"keepdav/collfs"
 	"keepdav/davfs/fusefs"
+	"keepdav/keepio"
 )
 
 func (m *mount) stats() (s fusefs.Stats) {
@@ -185,5 +191,23 @@ func TestFullDiskIsToldUntilWhatIsMissingIsWritten(t *testing.T) {
 				t.Errorf("another file has %q", got)
 			}
 		})
+	}
+}
+
+func TestNumbersOfANetworkAreNoAnswerToAProgram(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	for _, c := range []struct {
+		err  error
+		want syscall.Errno
+	}{
+		{fmt.Errorf("commit: %w: %w", keepio.ErrUnavailable, refused), syscall.EIO},
+		{errors.Join(collfs.ErrUnknownOutcome, refused), syscall.EIO},
+		{fmt.Errorf("read: %w: %w", keepio.ErrCorrupt, syscall.EINVAL), syscall.EIO},
+		{&fs.PathError{Op: "setxattr", Err: syscall.ENODATA}, syscall.ENODATA},
+		{syscall.EXDEV, syscall.EXDEV},
+	} {
+		if got := fusefs.StatusOf(c.err); got != fuse.Status(c.want) {
+			t.Errorf("%v is %v; want %v", c.err, got, c.want)
+		}
 	}
 }

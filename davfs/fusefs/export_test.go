@@ -24,3 +24,6 @@ func QueuedOf(notices ...collfs.Notice) int {
 	}
 	return len(m.notes.queue)
 }
+
+// StatusOf is what the kernel is told of an error.
+var StatusOf = status
