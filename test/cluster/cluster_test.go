@@ -2,12 +2,9 @@ package cluster
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
-	"fmt"
 	"io/fs"
 	"maps"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -30,14 +27,31 @@ func TestMain(m *testing.M) { target.Main(m) }
 type server struct {
 	*target.Server
 	proxy *faulty.Proxy
+	addr  string // of the server
 	url   string // of the proxy
 	token string
 }
 
-func newServer(t *testing.T, seed uint64) *server {
+// crash ends the server as a kill does, and starts it again.
+func (s *server) crash(t *testing.T) error {
+	s.Kill()
+	next, err := target.TryStart(t, target.Options{Addr: s.addr, Store: s.Store})
+	if err != nil {
+		return err
+	}
+	s.Server = next
+	return nil
+}
+
+// newServer starts one. plain: as far as clients know it is an Arvados.
+func newServer(t *testing.T, seed uint64, plain bool) *server {
 	t.Helper()
 	target.NeedRoot(t)
-	s := &server{Server: target.Start(t, target.Options{})}
+	addr, err := target.FreeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{addr: addr, Server: target.Start(t, target.Options{Addr: addr})}
 	out, err := target.Output(t, "token", "create", "--store", s.Store, target.User)
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +63,7 @@ func newServer(t *testing.T, seed uint64) *server {
 		t.Fatal(err)
 	}
 	s.url = "http://" + l.Addr().String()
-	if s.proxy, err = faulty.Start(l, faulty.Config{Target: s.URL, Seed: seed, HangFor: 300 * time.Millisecond}); err != nil {
+	if s.proxy, err = faulty.Start(l, faulty.Config{Target: s.URL, Seed: seed, HangFor: 300 * time.Millisecond, Plain: plain}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.proxy.Close)
@@ -113,28 +127,49 @@ func eventually(t *testing.T, what string, limit time.Duration, ok func() bool) 
 	}
 }
 
-// mount mounts the home of the token's user.
-func (s *server) mount(t *testing.T, args ...string) (disk, *program) {
+// A mount is a mounted home of the token's user.
+type mount struct {
+	disk
+	*program
+	env []string
+}
+
+// mount mounts the home of the token's user on a machine of its own.
+func (s *server) mount(t *testing.T) *mount {
 	t.Helper()
-	dir := t.TempDir()
-	p := start(t, s.env(t), target.MountBinary(t), append([]string{"--foreground", "--read-write", "--home", dir}, args...)...)
-	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }) // what a failed test leaves
+	m := &mount{disk: disk(t.TempDir()), env: s.env(t)}
+	t.Cleanup(func() { _ = syscall.Unmount(string(m.disk), syscall.MNT_DETACH) }) // what a failed test leaves
+	m.start(t)
+	return m
+}
+
+func (m *mount) start(t *testing.T) {
+	t.Helper()
+	m.program = start(t, m.env, target.MountBinary(t), "--foreground", "--read-write", "--home", string(m.disk))
 	eventually(t, "mounted", time.Minute, func() bool {
 		var st syscall.Statfs_t
 		const fuse = 0x65735546
-		return syscall.Statfs(dir, &st) == nil && st.Type == fuse
+		return syscall.Statfs(string(m.disk), &st) == nil && st.Type == fuse
 	})
-	return disk(dir), p
+}
+
+// crash ends the program of the mount as a kill does, and mounts again.
+func (m *mount) crash(t *testing.T) {
+	t.Helper()
+	_ = m.Process.Kill()
+	_ = m.Wait()
+	_ = syscall.Unmount(string(m.disk), syscall.MNT_DETACH)
+	m.start(t)
 }
 
 // end unmounts, which has to write everything down.
-func end(t *testing.T, d disk, p *program) {
+func (m *mount) end(t *testing.T) {
 	t.Helper()
-	if err := syscall.Unmount(string(d), 0); err != nil {
+	if err := syscall.Unmount(string(m.disk), 0); err != nil {
 		t.Errorf("unmount: %v", err)
 	}
-	if err := p.Wait(); err != nil {
-		t.Errorf("the mount's end: %v\n%s", err, p.text())
+	if err := m.Wait(); err != nil {
+		t.Errorf("the mount's end: %v\n%s", err, m.text())
 	}
 }
 
@@ -184,7 +219,7 @@ func (d disk) tree(dir string) (map[string][]string, string, error) {
 }
 
 // agree waits until mounts show the same tree, and returns it.
-func agree(t *testing.T, dir string, mounts ...disk) map[string][]string {
+func agree(t *testing.T, dir string, mounts ...*mount) map[string][]string {
 	t.Helper()
 	var all map[string][]string
 	texts := make(map[string]int)
@@ -227,96 +262,4 @@ func difference(texts []string) string {
 	}
 	slices.Sort(out)
 	return strings.Join(out[:min(len(out), 40)], "\n")
-}
-
-// Two mounts, a keep-dav in front and one who talks to the server itself change files in
-// the same directories, while everything that can fail does. Whatever was acknowledged is
-// there at the end, and all see the same.
-func TestNothingAcknowledgedIsLostOnABadDay(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	s := newServer(t, seed)
-	direct := s.direct()
-	if err := direct.mkdir("shared"); err != nil {
-		t.Fatal(err)
-	}
-	var dirs []string
-	for i := range 3 {
-		dirs = append(dirs, fmt.Sprintf("shared/d%d", i))
-		if err := direct.mkdir(dirs[i]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	one, p1 := s.mount(t)
-	two, p2 := s.mount(t)
-	workers := []*worker{{name: "a mount", on: one}, {name: "another mount", on: two}, {name: "a keep-dav in front", on: s.front(t)}, {name: "the server itself", on: direct}}
-	steps := 60
-	if target.Long() {
-		steps = 1000
-	}
-	s.proxy.SetRate(6)
-	ctx, stop := context.WithCancel(t.Context())
-	var disturbing, working sync.WaitGroup
-	disturbing.Go(func() { s.disturb(ctx, seed) })
-	for i, w := range workers {
-		w.id, w.dirs, w.dice = i, dirs, rand.New(rand.NewPCG(seed, uint64(i)))
-		working.Go(func() {
-			for range steps {
-				w.step()
-			}
-		})
-	}
-	working.Wait()
-	stop()
-	disturbing.Wait()
-	s.proxy.SetRate(0)
-	s.proxy.Down(false)
-	_, _ = exec.Command("sync", "-f", string(one)).CombinedOutput() // what failed is tried again by the mounts themselves, too
-	all := agree(t, "shared", one, two)
-	for _, w := range workers {
-		t.Logf("%s: %d changes acknowledged, %d refused or unclear", w.name, w.acked, w.fails)
-		if w.acked == 0 {
-			t.Errorf("%s: nothing was acknowledged", w.name)
-		}
-		for _, lost := range w.missing(all) {
-			t.Errorf("lost: %s", lost)
-		}
-	}
-	t.Logf("faults: %s", s.proxy.Seen())
-	end(t, one, p1)
-	end(t, two, p2)
-	// Who comes later sees the same.
-	third, p3 := s.mount(t)
-	later, _, err := third.tree("shared")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for sum, names := range all {
-		if len(later[sum]) < len(names) {
-			t.Errorf("a new mount finds %v of %v", later[sum], names)
-		}
-	}
-	end(t, third, p3)
-}
-
-// disturb makes the server unreachable, and ends the event bus, now and then.
-func (s *server) disturb(ctx context.Context, seed uint64) {
-	dice := rand.New(rand.NewPCG(seed, 99))
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(time.Duration(300+dice.IntN(1500)) * time.Millisecond):
-		}
-		if dice.IntN(2) == 0 {
-			s.proxy.DropEvents()
-			continue
-		}
-		s.proxy.Down(true)
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Duration(100+dice.IntN(900)) * time.Millisecond):
-		}
-		s.proxy.Down(false)
-	}
 }

@@ -1,7 +1,9 @@
 package faulty
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,6 +52,8 @@ type Config struct {
 	Of []Fault
 	// Spare are requests that are never broken: what a test itself asks.
 	Spare func(*http.Request) bool
+	// Plain hides that the good server is a keepdav server: it is an Arvados then.
+	Plain bool
 	// HangFor is how long a hang takes, and the pauses of a slow reply together;
 	// 0: half a second.
 	HangFor time.Duration
@@ -187,6 +192,10 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.serveBus(w, r)
 		return
 	}
+	if p.cfg.Plain && strings.HasPrefix(r.URL.Path, "/keepdav/") {
+		http.NotFound(w, r)
+		return
+	}
 	f, dice := p.roll(r)
 	if f == FlippedBit && !(r.Method == http.MethodGet && blockPath.MatchString(r.URL.Path)) ||
 		f == CutRequest && r.ContentLength <= 1 {
@@ -276,8 +285,26 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, f Fault, dice *r
 	for k, v := range reply.Header {
 		w.Header()[k] = v
 	}
+	if p.cfg.Plain && strings.HasPrefix(r.URL.Path, "/discovery/") && reply.StatusCode == http.StatusOK {
+		if err := plain(reply); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		w.Header().Set("Content-Length", strconv.FormatInt(reply.ContentLength, 10))
+	}
 	w.WriteHeader(reply.StatusCode)
 	p.body(w, r, reply, f, dice)
+}
+
+// plain takes what a keepdav server says of itself out of a discovery document.
+func plain(reply *http.Response) error {
+	var doc map[string]json.RawMessage
+	if err := json.NewDecoder(reply.Body).Decode(&doc); err != nil {
+		return err
+	}
+	delete(doc, "keepdav")
+	text, err := json.Marshal(doc)
+	reply.Body, reply.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
+	return err
 }
 
 // body passes a reply's body on, or breaks it.

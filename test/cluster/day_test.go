@@ -1,0 +1,173 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"keepdav/test/target"
+)
+
+// number is a number from the environment.
+func number(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return otherwise
+}
+
+// seedOf is what the dice of a test begin with: KEEPDAV_TEST_SEED, or another every time.
+func seedOf(t *testing.T) uint64 {
+	t.Helper()
+	seed := uint64(number("KEEPDAV_TEST_SEED", int(time.Now().UnixNano())))
+	t.Logf("KEEPDAV_TEST_SEED=%d", seed)
+	return seed
+}
+
+// A day is what happens in a test.
+type day struct {
+	plain  bool // the server is an Arvados
+	server bool // it is killed now and then
+	mounts bool // so are mounts
+}
+
+// Two mounts, a keep-dav in front and one who talks to the server itself change files in
+// the same directories, while everything that can fail does. Whatever was acknowledged is
+// there at the end, and all see the same.
+func TestNothingAcknowledgedIsLostOnABadDay(t *testing.T) { day{}.run(t) }
+
+func TestNothingAcknowledgedIsLostWhenTheServerIsKilled(t *testing.T) { day{server: true}.run(t) }
+
+func TestNothingAcknowledgedIsLostWhenMountsAreKilled(t *testing.T) { day{mounts: true}.run(t) }
+
+func TestNothingAcknowledgedIsLostOnAPlainArvados(t *testing.T) { day{plain: true}.run(t) }
+
+func (day day) run(t *testing.T) {
+	seed := seedOf(t)
+	s := newServer(t, seed, day.plain)
+	direct := s.direct()
+	for _, dir := range []string{"shared", "other", "shared/sub"} {
+		if err := direct.mkdir(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var dirs []string
+	for i := range 3 {
+		dirs = append(dirs, fmt.Sprintf("shared/d%d", i))
+		if err := direct.mkdir(dirs[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one, two := s.mount(t), s.mount(t)
+	workers := []*worker{{name: "a mount", on: one}, {name: "another mount", on: two}, {name: "a keep-dav in front", on: s.front(t)}, {name: "the server itself", on: direct}}
+	steps := 60
+	if target.Long() {
+		steps = 1000
+	}
+	steps = number("KEEPDAV_TEST_STEPS", steps)
+	s.proxy.SetRate(number("KEEPDAV_TEST_FAULTS", 6))
+	ctx, stop := context.WithCancel(t.Context())
+	var disturbing, working sync.WaitGroup
+	disturbing.Go(func() { s.disturb(ctx, seed) })
+	for i, w := range workers {
+		w.id, w.dirs, w.dice = i, dirs, rand.New(rand.NewPCG(seed, uint64(i)))
+		w.moveTo = []string{"shared", "shared", "shared/sub", "other", ""}
+		working.Go(func() {
+			for range steps {
+				w.step()
+			}
+		})
+	}
+	crashed := day.crashes(t, s, one, two, &working)
+	stop()
+	disturbing.Wait()
+	s.proxy.SetRate(0)
+	s.proxy.Down(false)
+	if t.Failed() {
+		return
+	}
+	all := agree(t, "", one, two)
+	for _, w := range workers {
+		t.Logf("%s: %d changes acknowledged, %d refused or unclear", w.name, w.acked, w.fails)
+		if w.acked == 0 {
+			t.Errorf("%s: nothing was acknowledged", w.name)
+		}
+		for _, lost := range w.missing(all) {
+			t.Errorf("lost: %s", lost)
+		}
+		if day.plain {
+			continue // attributes are in one property, of which the last update wins
+		}
+		for _, lost := range w.unmarked(one.disk, all) {
+			t.Errorf("lost an attribute: %s", lost)
+		}
+	}
+	t.Logf("faults: %s; %d crashes", s.proxy.Seen(), crashed)
+	one.end(t)
+	two.end(t)
+	// Who comes later sees the same.
+	third := s.mount(t)
+	later, _, err := third.tree("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for sum, names := range all {
+		if len(later[sum]) < len(names) {
+			t.Errorf("a new mount finds %v of %v", later[sum], names)
+		}
+	}
+	third.end(t)
+}
+
+// crashes waits until all have done their work, and has programs crash meanwhile.
+func (day day) crashes(t *testing.T, s *server, one, two *mount, working *sync.WaitGroup) (n int) {
+	over := make(chan struct{})
+	go func() {
+		working.Wait()
+		close(over)
+	}()
+	for {
+		select {
+		case <-over:
+			return n
+		case <-time.After(1500 * time.Millisecond):
+		}
+		if day.server {
+			n++
+			if err := s.crash(t); err != nil {
+				t.Error(err)
+			}
+		}
+		if day.mounts {
+			n++
+			[]*mount{one, two}[n%2].crash(t)
+		}
+	}
+}
+
+// disturb makes the server unreachable, and ends the event bus, now and then.
+func (s *server) disturb(ctx context.Context, seed uint64) {
+	dice := rand.New(rand.NewPCG(seed, 99))
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Duration(300+dice.IntN(1500)) * time.Millisecond):
+		}
+		if dice.IntN(2) == 0 {
+			s.proxy.DropEvents()
+			continue
+		}
+		s.proxy.Down(true)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Duration(100+dice.IntN(900)) * time.Millisecond):
+		}
+		s.proxy.Down(false)
+	}
+}
