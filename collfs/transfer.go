@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+
+	"keepdav/keepio"
 )
 
 // TransferOptions say how data moves between collections.
@@ -476,15 +478,17 @@ func (t *transfer) try(ctx context.Context) (again bool, err error) {
 		}
 		return mayRetry(err), err
 	}
-	took, terr := t.tookPlace(ctx, tx)
-	if terr != nil {
+	any, all, terr := t.tookPlace(ctx, tx)
+	switch {
+	case terr != nil:
 		return true, errors.Join(terr, err)
+	case all:
+		t.accept(tx, parts, records)
+		return false, t.makeDurable(ctx)
+	case any: // made again it would be in the way of itself
+		return false, errors.Join(fmt.Errorf("part of it took place, as a copy: %w: %v", keepio.ErrUnavailable, err), t.rebase(ctx))
 	}
-	if !took {
-		return true, err
-	}
-	t.accept(tx, parts, records)
-	return false, t.makeDurable(ctx)
+	return true, err
 }
 
 // commitLoaded commits the present state of a collection, durably, if it is
@@ -634,29 +638,31 @@ func (c *Collection) applyLocked(ch change) {
 	c.noteChangeLocked(ch)
 }
 
-// tookPlace reports whether tx, whose outcome isn't known, became a fact. It is
-// enough to look at one of its changes.
-func (t *transfer) tookPlace(ctx context.Context, tx Tx) (bool, error) {
-	if len(tx.Changes) == 0 { // a new collection without anything in it, or one that goes
-		op := tx.Records[len(tx.Records)-1]
-		if op.Kind != CreateCollection {
-			op = tx.Records[0]
+// tookPlace reports whether any and all of tx, whose outcome isn't known, became a
+// fact: a catalog of a cluster makes several requests of it.
+func (t *transfer) tookPlace(ctx context.Context, tx Tx) (any, all bool, err error) {
+	all = true
+	note := func(took bool) { any, all = any || took, all && took }
+	for i := range tx.Changes {
+		ch := &tx.Changes[i]
+		took, _, err := t.fs.tookPlace(ctx, ch)
+		if err != nil && !(ch.Base == 0 && errors.Is(err, fs.ErrNotExist)) {
+			return false, false, fmt.Errorf("collection %s: %w", ch.Collection, err)
+		}
+		note(took && err == nil)
+	}
+	for _, op := range tx.Records {
+		if op.Kind != Trash && (op.Kind != CreateCollection || len(tx.Changes) > 0) {
+			continue // it was made with a change
 		}
 		rec, err := t.fs.cfg.Catalog.Record(ctx, op.UUID)
-		if errors.Is(err, fs.ErrNotExist) {
-			return op.Kind == Trash, nil
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, false, err
 		}
-		return err == nil && (op.Kind != Trash || !rec.TrashAt.IsZero()), err
+		there := err == nil && rec.TrashAt.IsZero()
+		note(there == (op.Kind == CreateCollection))
 	}
-	ch := tx.Changes[0]
-	took, _, err := t.fs.tookPlace(ctx, &ch)
-	if ch.Base == 0 && errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("collection %s: %w", ch.Collection, err)
-	}
-	return took, nil
+	return any, all, nil
 }
 
 // tookPlace reports whether ch, whose outcome isn't known, became a fact; known is
