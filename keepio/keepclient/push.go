@@ -51,7 +51,7 @@ func (c *Client) push(ctx context.Context, src source, hash [16]byte, size uint3
 	case size == 0:
 		return fmt.Errorf("push block %x+0: %w", hash, keepio.ErrCorrupt)
 	}
-	set, err := c.servers.clusterSettings(ctx)
+	set, err := c.settings(ctx)
 	if err != nil {
 		return fmt.Errorf("push block %x+%d: %w", hash, size, apiKind(ctx, err))
 	}
@@ -62,6 +62,17 @@ func (c *Client) push(ctx context.Context, src source, hash [16]byte, size uint3
 	c.pushedNow(p.stored)
 	c.counts.pushes.Add(1)
 	return nil
+}
+
+// settings returns what the cluster wants by default. As long as they are not known
+// they are asked for again, as blocks are sent again.
+func (c *Client) settings(ctx context.Context) (settings, error) {
+	for round := 0; ; round++ {
+		set, err := c.servers.clusterSettings(ctx)
+		if err == nil || ctx.Err() != nil || round+1 >= c.rounds || sleep(ctx, pause(round, 0)) != nil {
+			return set, err
+		}
+	}
 }
 
 // apiKind makes an error of the API match what it means for a block.

@@ -357,6 +357,17 @@ func TestPushOutlastsTrouble(t *testing.T) {
 	})
 }
 
+func TestPushOutlastsAnAPIThatDoesNotTellItsSettings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keeptest.New(t, keeptest.Options{Stores: 3, Replicas: 2, Pipe: true})
+		c := client(t, k, func(cfg *Config) { cfg.Retries = 5 })
+		k.InjectAPI(keeptest.Fault{Status: 503, Times: 4})
+		if err := pushBlock(t.Context(), t, c, storetest.Data(15, 1000)); err != nil {
+			t.Errorf("Push: %v", err)
+		}
+	})
+}
+
 func TestPushEndsWithItsContext(t *testing.T) {
 	k := keeptest.New(t, keeptest.Options{})
 	c := client(t, k, nil)
