@@ -148,20 +148,22 @@ func decodeChanges(data []byte, blocks Blocks) ([]change, error) {
 // Resume takes up what a process before this one could not commit, data of a
 // Leftover: merges it with what has become of the collection since, and commits. If
 // that process could have committed it without hearing of it, nothing happens twice.
-// When the error does not match ErrBadEncoding the changes are c's now, and are tried
-// again by every Commit.
-func (c *Collection) Resume(ctx context.Context, data []byte) error {
+//
+// When taken, the changes are c's now, whatever the error: every Commit tries them
+// again. Nobody may take them up a second time then, for what is done to the same files
+// from now on would be undone.
+func (c *Collection) Resume(ctx context.Context, data []byte) (taken bool, err error) {
 	if c.ReadOnly() {
-		return ErrReadOnly
+		return false, ErrReadOnly
 	}
 	ours, err := decodeChanges(data, c.fs.cfg.Spool)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := c.resume(ctx, ours); err != nil {
-		return err
+		return false, err
 	}
-	return c.Commit(ctx, true)
+	return true, c.Commit(ctx, true)
 }
 
 // resume makes ours pending changes, on top of what the catalog has.

@@ -103,7 +103,7 @@ func TestWhatCouldNotBeCommittedIsTakenUp(t *testing.T) {
 
 	f := e.fs()
 	c := e.open(f, id)
-	if err := c.Resume(context.Background(), left[0].Data); err != nil {
+	if _, err := c.Resume(context.Background(), left[0].Data); err != nil {
 		t.Fatalf("Resume() = %v", err)
 	}
 	got := files(t, e.open(e.fs(), id))
@@ -132,7 +132,7 @@ func TestWhatWasCommittedAllTheSameIsNotDoneTwice(t *testing.T) {
 	left := leave(t, e, id, changeAll(t))
 	for range 2 {
 		c := e.open(e.fs(), id)
-		if err := c.Resume(context.Background(), left[0].Data); err != nil {
+		if _, err := c.Resume(context.Background(), left[0].Data); err != nil {
 			t.Fatalf("Resume() = %v", err)
 		}
 	}

@@ -37,9 +37,10 @@ type place struct {
 	next atomic.Uint64 // the id given out last
 	left []leftover    // what an earlier session left here, set by claim
 
-	mu    sync.Mutex // guards the fields below
-	keep  bool       // names are written down: leftovers that need them may be there
-	names *os.File   // nil: not opened yet
+	mu    sync.Mutex      // guards the fields below
+	keep  bool            // names are written down: leftovers that need them may be there
+	names *os.File        // nil: not opened yet
+	taken map[string]bool // files of leftovers whose changes the session has, not committed yet
 }
 
 // A leftover is one that was read, with the file that it is in.
@@ -132,7 +133,7 @@ func take(dir string) (*place, error) {
 		lock.Close()
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
-	p := &place{dir: dir, lock: lock}
+	p := &place{dir: dir, lock: lock, taken: make(map[string]bool)}
 	if err := p.read(); err != nil {
 		p.release()
 		return nil, fmt.Errorf("%s: %w: %w", dir, errDamaged, err)
@@ -176,7 +177,7 @@ func (p *place) read() error {
 		}
 		p.left = append(p.left, leftover{l, path})
 		for _, b := range l.Open {
-			p.taken(b.ID)
+			p.used(b.ID)
 		}
 	}
 	p.keep = len(p.left) > 0
@@ -191,13 +192,13 @@ func (p *place) read() error {
 	}
 	for _, b := range blocks {
 		if id, err := strconv.ParseUint(b.Name(), 16, 64); err == nil {
-			p.taken(keepio.BlockID(id))
+			p.used(keepio.BlockID(id))
 		}
 	}
 	return nil
 }
 
-func (p *place) taken(id keepio.BlockID) { p.next.Store(max(p.next.Load(), uint64(id))) }
+func (p *place) used(id keepio.BlockID) { p.next.Store(max(p.next.Load(), uint64(id))) }
 
 // open are the block files that leftovers rely on.
 func (p *place) open() []keepio.OpenBlock {
@@ -231,7 +232,7 @@ func (p *place) stored(known func(keepio.Stored)) error {
 		}
 		b := keepio.Stored{ID: keepio.BlockID(binary.LittleEndian.Uint64(rec)), Size: binary.LittleEndian.Uint32(rec[24:])}
 		copy(b.Hash[:], rec[8:])
-		p.taken(b.ID)
+		p.used(b.ID)
 		known(b)
 	}
 	return nil
@@ -265,6 +266,20 @@ func (p *place) onStored(blocks []keepio.Stored) error {
 	return p.names.Sync()
 }
 
+// took notes that the session has the changes of a leftover. The file stays until they
+// are committed, or kept again.
+func (p *place) took(l leftover) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.taken[l.path] = true
+}
+
+func (p *place) isTaken(l leftover) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.taken[l.path]
+}
+
 // done removes a leftover that was committed.
 func (p *place) done(l leftover) error {
 	err := os.Remove(l.path)
@@ -277,13 +292,23 @@ func (p *place) done(l leftover) error {
 // newSuffix is that of a file that is being written.
 const newSuffix = ".new"
 
-// keepLeftover writes l down, to survive a loss of power.
+// keepLeftover writes l down, to survive a loss of power. It takes the place of those of
+// the collection that the session has taken up.
 func (p *place) keepLeftover(l collfs.Leftover) error {
 	path := filepath.Join(p.leftDir(), string(l.Collection))
-	for _, old := range p.left { // one that could not be taken up yet
-		if _, err := os.Stat(old.path); err == nil && old.path == path {
+	var within []string // what l has, too
+	for _, old := range p.left {
+		if _, err := os.Stat(old.path); err != nil || old.Collection != l.Collection {
+			continue
+		}
+		if p.isTaken(old) {
+			within = append(within, old.path)
+		} else if old.path == path { // it could not be taken up yet
 			path += "+"
 		}
+	}
+	if len(within) > 0 {
+		path, within = within[0], within[1:]
 	}
 	data, err := encodeLeftover(l)
 	if err != nil {
@@ -300,6 +325,11 @@ func (p *place) keepLeftover(l collfs.Leftover) error {
 	}
 	if err == nil {
 		err = syncDir(p.leftDir())
+	}
+	for _, old := range within {
+		if err == nil {
+			err = os.Remove(old)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("keep what could not be committed of collection %s: %w", l.Collection, err)

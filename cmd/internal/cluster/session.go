@@ -303,7 +303,15 @@ func (s *Session) resumeOne(ctx context.Context, l leftover) error {
 		return err
 	}
 	defer c.Release()
-	if err := c.Resume(ctx, l.Data); err != nil {
+	if s.place.isTaken(l) {
+		err = c.Commit(ctx, true)
+	} else {
+		var taken bool
+		if taken, err = c.Resume(ctx, l.Data); taken {
+			s.place.took(l)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	s.conf.Log.Info().Str("collection", string(l.Collection)).Str("name", l.Name).Int("changes", l.Changes).Msg("what an earlier program could not commit is committed now")
@@ -325,6 +333,21 @@ func (e *KeptError) Error() string {
 
 func (e *KeptError) Unwrap() error { return e.Err }
 
+// forgetCommitted removes the leftovers that were taken up and are committed now: all but
+// those of collections that are kept.
+func (s *Session) forgetCommitted(kept map[collfs.UUID]bool) error {
+	s.mu.Lock()
+	left := s.left
+	s.mu.Unlock()
+	var errs []error
+	for _, l := range left {
+		if s.place.isTaken(l) && !kept[l.Collection] {
+			errs = append(errs, s.place.done(l))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Close commits everything, waits for that, and ends the session. What could not be
 // committed is kept, and the error is a *KeptError. When ctx ends, what is not
 // committed by then counts as that.
@@ -336,15 +359,17 @@ func (s *Session) Close(ctx context.Context) error {
 		s.Site.Close()
 	}
 	var kept []string
+	ids := make(map[collfs.UUID]bool)
 	if s.Files != nil {
 		err := s.Files.CloseKeeping(ctx, func(l collfs.Leftover) error {
 			if c, ok := s.catalog.(serverIDs); ok {
 				l.Collection = c.ServerID(l.Collection)
 			}
 			kept = append(kept, fmt.Sprintf("%s (%s)", l.Name, l.Collection))
+			ids[l.Collection] = true
 			return s.place.keepLeftover(l)
 		})
-		errs = append(errs, err)
+		errs = append(errs, err, s.forgetCommitted(ids))
 	}
 	if s.Spool != nil {
 		errs = append(errs, s.Spool.Close(context.WithoutCancel(ctx)))

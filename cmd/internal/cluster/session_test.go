@@ -148,6 +148,53 @@ func TestWhatIsNotCommittedAtTheEndIsTakenUpByTheNextSession(t *testing.T) {
 	}
 }
 
+// What is taken up is tried again as a part of the collection, not from the beginning: that
+// would undo what was made of the same files meanwhile.
+func TestWhatIsTakenUpIsTakenUpOnce(t *testing.T) {
+	for _, ends := range []bool{false, true} {
+		f := newFakeCluster(t)
+		s := f.session()
+		mustMkdir(t, s.FS(), "/home/work")
+		if err := putFile(t, s.FS(), "/home/work/removed", "content"); err != nil {
+			t.Fatal(err)
+		}
+		f.catalog.down.Store(true)
+		_ = putFile(t, s.FS(), "/home/work/file", "old")
+		_ = s.FS().Remove(t.Context(), "/home/work/removed", nil)
+		if err := s.Close(t.Context()); err == nil {
+			t.Fatal("Close() = nil")
+		}
+		s = f.session() // it tries, and the cluster is down
+		f.catalog.down.Store(false)
+		for name, content := range map[string]string{"file": "new", "removed": "content"} {
+			if err := putFile(t, s.FS(), "/home/work/"+name, content); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if ends {
+			if err := s.Close(t.Context()); err != nil {
+				t.Errorf("Close() = %v", err)
+			}
+			if left, _ := filepath.Glob(filepath.Join(f.root, "*", "leftover", "*")); len(left) > 0 {
+				t.Errorf("%q is left of what is committed", left)
+			}
+			continue
+		}
+		waitClean(t, s)
+		for name, want := range map[string]string{"file": "new", "removed": "content"} {
+			if got, err := readFile(t, s.FS(), "/home/work/"+name); err != nil || got != want {
+				t.Errorf("ends %v: %s = %q, %v; want %q", ends, name, got, err, want)
+			}
+		}
+		if n := s.Files.Conflicts(); n > 0 {
+			t.Errorf("ends %v: %d conflicts with itself", ends, n)
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Errorf("Close() = %v", err)
+		}
+	}
+}
+
 // A block that is stored has no local file any more; the leftover knows it by its id.
 func TestWhatIsLeftIsFoundAfterItsBlocksWereStored(t *testing.T) {
 	f := newFakeCluster(t)
