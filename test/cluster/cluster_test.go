@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ type server struct {
 	addr  string // of the server
 	url   string // of the proxy
 	token string
+	away  atomic.Bool // proxy is to stay down
 }
 
 // crash ends the server as a kill does, and starts it again.
@@ -131,7 +133,8 @@ func eventually(t *testing.T, what string, limit time.Duration, ok func() bool) 
 type mount struct {
 	disk
 	*program
-	env []string
+	env   []string
+	there sync.RWMutex // locked while nothing is mounted; guards nothing
 }
 
 // mount mounts the home of the token's user on a machine of its own.
@@ -156,6 +159,8 @@ func (m *mount) start(t *testing.T) {
 // crash ends the program of the mount as a kill does, and mounts again.
 func (m *mount) crash(t *testing.T) {
 	t.Helper()
+	m.there.Lock()
+	defer m.there.Unlock()
 	_ = m.Process.Kill()
 	_ = m.Wait()
 	_ = syscall.Unmount(string(m.disk), syscall.MNT_DETACH)

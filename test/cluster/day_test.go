@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -34,6 +35,8 @@ type day struct {
 	plain  bool // the server is an Arvados
 	server bool // it is killed now and then
 	mounts bool // so are mounts
+	others bool // a client of Arvados replaces what it has not seen
+	outage bool // the server is away for longer than anybody tries
 }
 
 // Two mounts, a keep-dav in front and one who talks to the server itself change files in
@@ -44,6 +47,18 @@ func TestNothingAcknowledgedIsLostOnABadDay(t *testing.T) { day{}.run(t) }
 func TestNothingAcknowledgedIsLostWhenTheServerIsKilled(t *testing.T) { day{server: true}.run(t) }
 
 func TestNothingAcknowledgedIsLostWhenMountsAreKilled(t *testing.T) { day{mounts: true}.run(t) }
+
+// What a client of Arvados overwrites, as it may, is in the versions of the collection.
+func TestNothingAcknowledgedIsLostByAClientOfArvados(t *testing.T) { day{others: true}.run(t) }
+
+func TestNothingAcknowledgedIsLostByAnother(t *testing.T) { day{others: true, plain: true}.run(t) }
+
+func TestNothingAcknowledgedIsLostInAnOutage(t *testing.T) {
+	if !target.Long() {
+		t.Skip("takes more than a minute: KEEPDAV_LONG")
+	}
+	day{outage: true}.run(t)
+}
 
 func TestNothingAcknowledgedIsLostOnAPlainArvados(t *testing.T) { day{plain: true}.run(t) }
 
@@ -65,6 +80,13 @@ func (day day) run(t *testing.T) {
 	}
 	one, two := s.mount(t), s.mount(t)
 	workers := []*worker{{name: "a mount", on: one}, {name: "another mount", on: two}, {name: "a keep-dav in front", on: s.front(t)}, {name: "the server itself", on: direct}}
+	if day.others {
+		a, err := s.arvados("shared")
+		if err != nil {
+			t.Fatal(err)
+		}
+		workers = append(workers, &worker{name: "a client of Arvados", on: a})
+	}
 	steps := 60
 	if target.Long() {
 		steps = 1000
@@ -92,15 +114,26 @@ func (day day) run(t *testing.T) {
 		return
 	}
 	all := agree(t, "", one, two)
+	was := all
+	if day.others {
+		was = maps.Clone(all)
+		a, err := s.arvados("shared")
+		if err == nil {
+			err = a.history(was)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, w := range workers {
 		t.Logf("%s: %d changes acknowledged, %d refused or unclear", w.name, w.acked, w.fails)
 		if w.acked == 0 {
 			t.Errorf("%s: nothing was acknowledged", w.name)
 		}
-		for _, lost := range w.missing(all) {
+		for _, lost := range w.missing(was) {
 			t.Errorf("lost: %s", lost)
 		}
-		if day.plain {
+		if day.plain || day.others {
 			continue // attributes are in one property, of which the last update wins
 		}
 		for _, lost := range w.unmarked(one.disk, all) {
@@ -137,6 +170,18 @@ func (day day) crashes(t *testing.T, s *server, one, two *mount, working *sync.W
 			return n
 		case <-time.After(1500 * time.Millisecond):
 		}
+		if day.outage {
+			n++
+			s.proxy.Down(true)
+			s.away.Store(true)
+			select {
+			case <-over:
+			case <-time.After(40 * time.Second):
+			}
+			s.away.Store(false)
+			s.proxy.Down(false)
+			day.outage = n < 2
+		}
 		if day.server {
 			n++
 			if err := s.crash(t); err != nil {
@@ -168,6 +213,8 @@ func (s *server) disturb(ctx context.Context, seed uint64) {
 		case <-ctx.Done():
 		case <-time.After(time.Duration(100+dice.IntN(900)) * time.Millisecond):
 		}
-		s.proxy.Down(false)
+		if !s.away.Load() {
+			s.proxy.Down(false)
+		}
 	}
 }

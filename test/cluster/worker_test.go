@@ -240,8 +240,13 @@ func (w *worker) fresh() string {
 
 // step makes one change.
 func (w *worker) step() {
+	if m, ok := w.on.(*mount); ok { // it may end in the middle, but has to be there
+		m.there.RLock()
+		m.there.RUnlock()
+	}
 	kind := w.dice.IntN(100)
-	if len(w.own) == 0 || kind < 45 {
+	_, adds := w.on.(*arvados)
+	if len(w.own) == 0 || kind < 45 || adds {
 		w.create(w.fresh())
 		return
 	}
@@ -275,9 +280,6 @@ func (w *worker) outcome(err error) bool {
 		return true
 	}
 	w.fails++
-	if errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ENOENT) {
-		time.Sleep(50 * time.Millisecond) // the mount may be away for a moment
-	}
 	return false
 }
 
