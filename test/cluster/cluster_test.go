@@ -129,12 +129,40 @@ func eventually(t *testing.T, what string, limit time.Duration, ok func() bool) 
 	}
 }
 
+// A gate lets pass who waits while it is open, which it is at first.
+type gate struct {
+	mu     sync.Mutex // guards closed
+	closed chan struct{}
+}
+
+func (g *gate) Close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = make(chan struct{})
+}
+
+func (g *gate) Open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	close(g.closed)
+	g.closed = nil
+}
+
+func (g *gate) Wait() {
+	g.mu.Lock()
+	closed := g.closed
+	g.mu.Unlock()
+	if closed != nil {
+		<-closed
+	}
+}
+
 // A mount is a mounted home of the token's user.
 type mount struct {
 	disk
 	*program
 	env   []string
-	there sync.RWMutex // locked while nothing is mounted; guards nothing
+	there gate // closed while nothing is mounted
 }
 
 // mount mounts the home of the token's user on a machine of its own.
@@ -159,8 +187,8 @@ func (m *mount) start(t *testing.T) {
 // crash ends the program of the mount as a kill does, and mounts again.
 func (m *mount) crash(t *testing.T) {
 	t.Helper()
-	m.there.Lock()
-	defer m.there.Unlock()
+	m.there.Close()
+	defer m.there.Open()
 	_ = m.Process.Kill()
 	_ = m.Wait()
 	_ = syscall.Unmount(string(m.disk), syscall.MNT_DETACH)

@@ -196,6 +196,8 @@ type worker struct {
 	own   []*owned
 	acked int // changes that were acknowledged
 	fails int // changes that were refused, or nobody knows
+
+	longest time.Duration // of a change
 }
 
 // An owned is a file that one worker alone changes.
@@ -241,8 +243,7 @@ func (w *worker) fresh() string {
 // step makes one change.
 func (w *worker) step() {
 	if m, ok := w.on.(*mount); ok { // it may end in the middle, but has to be there
-		m.there.RLock()
-		m.there.RUnlock()
+		m.there.Wait()
 	}
 	kind := w.dice.IntN(100)
 	_, adds := w.on.(*arvados)
