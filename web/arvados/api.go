@@ -60,6 +60,7 @@ type API struct {
 	routes map[string][]*route // by the number of segments and the first, see routeKey
 	bodies *semaphore.Weighted // bytes that longer bodies may occupy together
 	limit  int64               // of one: MaxRequestSize, but in tests
+	origin *http.CrossOriginProtection
 }
 
 // New returns an API without endpoints: see Add.
@@ -67,7 +68,10 @@ func New(conf Config) *API {
 	if conf.Now == nil {
 		conf.Now = time.Now
 	}
-	return &API{conf: conf, routes: make(map[string][]*route), bodies: semaphore.NewWeighted(MaxRequestSize), limit: MaxRequestSize}
+	return &API{
+		conf: conf, routes: make(map[string][]*route), bodies: semaphore.NewWeighted(MaxRequestSize), limit: MaxRequestSize,
+		origin: http.NewCrossOriginProtection(),
+	}
 }
 
 // Now returns the time by the API's clock.
@@ -153,7 +157,7 @@ func randomText(n int) string {
 
 // authenticate finds out who makes a request and whether the token is good for it.
 func (req *Request) authenticate(public bool) error {
-	req.Token = presentedToken(req.HTTP, req.Params)
+	req.Token = req.api.presentedToken(req.HTTP, req.Params)
 	if req.Token == "" {
 		if public {
 			return nil
@@ -229,15 +233,17 @@ func (req *Request) inScope(scopes []string) bool {
 }
 
 // presentedToken returns the token of a request, exactly as it was sent: signatures
-// are made with it.
-func presentedToken(r *http.Request, params Params) string {
+// are made with it. Passwords and cookies do not count in what a page of another origin
+// has a browser send to change something: the browser adds them by itself.
+func (a *API) presentedToken(r *http.Request, params Params) string {
+	foreign := a.origin.Check(r) != nil
 	scheme, rest, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	switch {
 	case strings.EqualFold(scheme, "Bearer"), strings.EqualFold(scheme, "OAuth2"):
 		if t := strings.TrimSpace(rest); t != "" {
 			return t
 		}
-	case strings.EqualFold(scheme, "Basic"):
+	case strings.EqualFold(scheme, "Basic") && !foreign:
 		if _, password, ok := r.BasicAuth(); ok && password != "" {
 			return strings.TrimSpace(password)
 		}
@@ -245,7 +251,7 @@ func presentedToken(r *http.Request, params Params) string {
 	if t, err := params.String("api_token"); err == nil && t != "" {
 		return t
 	}
-	if c, err := r.Cookie("arvados_api_token"); err == nil {
+	if c, err := r.Cookie("arvados_api_token"); err == nil && !foreign {
 		return tokenOfCookie(c.Value)
 	}
 	return ""

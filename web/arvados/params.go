@@ -270,7 +270,7 @@ func (req *Request) slurp() ([]byte, error) {
 
 // admit checks the token that comes before the body.
 func (req *Request) admit() error {
-	token := presentedToken(req.HTTP, req.Params)
+	token := req.api.presentedToken(req.HTTP, req.Params)
 	if token == "" {
 		return notLoggedIn()
 	}
