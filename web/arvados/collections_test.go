@@ -713,3 +713,27 @@ func TestOtherNamesOfAFileStayWhatTheyAre(t *testing.T) {
 		t.Errorf("a has %q and its other name %q; want bar and foo", a, link)
 	}
 }
+
+// Whoever may write in a collection that is shared by itself cannot take it away.
+func TestOnlyWhoMayWriteInItsProjectMovesACollection(t *testing.T) {
+	e := newEnv(t)
+	id := e.create("alice", "shared", "")
+	if err := e.sql.Grant(t.Context(), e.users["bob"], collfs.UUID(id), collfs.CanWrite); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		body string
+		want int
+	}{
+		{`{"description":"by bob"}`, 200},
+		{`{"owner_uuid":` + quoted(e.users["bob"]) + `}`, 403},
+		{`{"owner_uuid":` + quoted(e.users["alice"]) + `}`, 200}, // where it is
+	} {
+		if status, got := e.do("bob", "PATCH", "collections/"+id, c.body); status != c.want {
+			t.Errorf("bob: %s = %d %v; want %d", c.body, status, got["errors"], c.want)
+		}
+	}
+	if got := e.want("alice", "GET", "collections/"+id, "")["owner_uuid"]; got != string(e.users["alice"]) {
+		t.Errorf("the collection is %v's", got)
+	}
+}

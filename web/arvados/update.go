@@ -357,6 +357,20 @@ func (c *collections) mayWriteIn(ctx context.Context, req *Request, owner collfs
 	return err
 }
 
+// mayTake checks that the maker of a request may take something out of a project: who may
+// write in a collection alone leaves it where its owner finds it. A project that is gone is
+// nobody's.
+func (c *collections) mayTake(ctx context.Context, req *Request, owner collfs.UUID) error {
+	level, err := c.conf.Folders.Access(ctx, req.User.UUID, owner)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err == nil && level < collfs.CanWrite:
+		return forbidden()
+	}
+	return err
+}
+
 func (c *collections) update(ctx context.Context, req *Request) (any, error) {
 	selected, err := req.Select(selectable)
 	if err != nil {
@@ -420,6 +434,9 @@ func (c *collections) recordOps(ctx context.Context, req *Request, rec query.Col
 		move.Name = *ch.name
 	}
 	if move.Owner != rec.Owner {
+		if err := c.mayTake(ctx, req, rec.Owner); err != nil {
+			return nil, err
+		}
 		if err := c.mayWriteIn(ctx, req, move.Owner); err != nil {
 			return nil, err
 		}
