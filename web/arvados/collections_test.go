@@ -461,6 +461,7 @@ func TestReplaceSegments(t *testing.T) {
 		{"NoLength", []string{foo + " 0", both + " 0 3"}, 400},
 		{"Unsigned", []string{foo + " 0 3", locatorOf("foobar") + " 0 3"}, 403},
 		{"OtherBytes", []string{foo + " 0 3", both + " 3 3"}, 400},
+		{"OtherBytesAndSize", []string{locatorOf("foo") + "0 0 3", both + " 3 3"}, 400},
 		{"MatchesNothing", []string{foo + " 0 3", both + " 0 3", foo + " 1 1", both + " 1 1"}, 200}, // so nothing is replaced by that block
 	} {
 		if status, got := send(c.pairs...); status != c.want {
@@ -735,5 +736,22 @@ func TestOnlyWhoMayWriteInItsProjectMovesACollection(t *testing.T) {
 	}
 	if got := e.want("alice", "GET", "collections/"+id, "")["owner_uuid"]; got != string(e.users["alice"]) {
 		t.Errorf("the collection is %v's", got)
+	}
+}
+
+// Whoever knows the name of a block could else find out what is in it byte by byte.
+func TestSegmentsTellNothingOfBlocksThatOneMayNotRead(t *testing.T) {
+	e := newEnv(t)
+	e.create("alice", "secret", ". "+e.block("alice", "secret")+" 0:6:f\n")
+	id := e.create("bob", "own", ". "+e.block("bob", "own")+" 0:3:f\n")
+	guess := func(data string) (int, string) {
+		set := map[string]string{locatorOf("secret") + " 0 1": e.block("bob", data) + " 0 1"}
+		status, got := e.do("bob", "PATCH", "collections/"+id, `{"replace_segments":`+quoted(set)+`}`)
+		errors, _ := got["errors"].([]any)
+		return status, strings.Split(quoted(errors), " (req-")[0]
+	}
+	wrong, text := guess("x")
+	if right, other := guess("s"); right != wrong || other != text {
+		t.Errorf("a right guess is told by %d %s, a wrong one by %d %s", right, other, wrong, text)
 	}
 }

@@ -405,7 +405,14 @@ type span struct {
 }
 
 // A segmentSet is what replace_segments asks for.
-type segmentSet map[span]keepio.Segment
+type segmentSet map[span]*substitute
+
+// A substitute is what is to replace a segment.
+type substitute struct {
+	keepio.Segment
+	size uint32 // of the block that has the segment
+	same bool   // it was compared with that, see compare
+}
 
 // readSegments checks the parameter replace_segments.
 func (c *collections) readSegments(ctx context.Context, req *Request, given map[string]string) (segmentSet, error) {
@@ -433,10 +440,7 @@ func (c *collections) readSegments(ctx context.Context, req *Request, given map[
 			return nil, err
 		}
 		seg := keepio.Segment{Block: c.conf.Blocks.ByHash(to.hash, toSize), Off: to.off, Len: to.len}
-		if err := c.sameBytes(ctx, from, size, seg); err != nil {
-			return nil, err
-		}
-		set[from] = seg
+		set[from] = &substitute{Segment: seg}
 	}
 	return set, nil
 }
@@ -467,13 +471,50 @@ func readSpan(s string) (sp span, size uint32, loc keepio.Locator, err error) {
 	return span{loc.Hash(), uint32(off), uint32(n)}, uint32(loc.Size()), loc, nil
 }
 
+// compare checks that what replaces segments of trees has their bytes. Only segments of
+// trees that the client may read are looked at: else it could find out what is in a block
+// by asking for replacements of it.
+func (c *collections) compare(ctx context.Context, set segmentSet, trees ...*collfs.Tree) error {
+	var all []span
+	for _, t := range trees {
+		t.Blocks(func(s keepio.Segment) {
+			if sp, ok := spanOf(s); ok && set[sp] != nil && !set[sp].same {
+				_, set[sp].size, _ = s.Block.Stored() // whatever the client says
+				set[sp].same = true
+				all = append(all, sp)
+			}
+		})
+	}
+	for _, sp := range all {
+		if err := c.sameBytes(ctx, sp, set[sp].size, set[sp].Segment); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compareWith is compare for a change of a collection, whose present tree is t.
+func (c *collections) compareWith(ctx context.Context, ch *change, t *collfs.Tree) error {
+	trees := []*collfs.Tree{t}
+	if ch.sent != nil {
+		trees = append(trees, ch.sent.tree)
+	}
+	for _, r := range ch.files {
+		if r.tree != nil && !slices.Contains(trees, r.tree) {
+			trees = append(trees, r.tree)
+		}
+	}
+	return c.compare(ctx, ch.segments, trees...)
+}
+
 // ops returns the operations that replace segments of files in t. An entry that
-// matches nothing is left out, with all others that lead to the same block.
+// matches nothing is left out, with all others that lead to the same block; so is one that
+// was not compared, for what it is to replace has only just come.
 func (set segmentSet) ops(t *collfs.Tree, at int64) ([]collfs.Op, error) {
 	found := make(map[span]bool)
 	err := t.Walk(func(_ string, info collfs.NodeInfo, content collfs.Content) error {
 		for _, s := range content.Segments {
-			if sp, ok := spanOf(s); ok && set[sp].Block != nil {
+			if sp, ok := spanOf(s); ok && set[sp] != nil && set[sp].same {
 				found[sp] = true
 			}
 		}
@@ -495,9 +536,9 @@ func (set segmentSet) ops(t *collfs.Tree, at int64) ([]collfs.Op, error) {
 		changed := false
 		for _, s := range content.Segments {
 			if sp, ok := spanOf(s); ok {
-				if with := set[sp]; with.Block != nil {
+				if with := set[sp]; with != nil {
 					if hash, _, _ := with.Block.Stored(); !useless[hash] {
-						s, changed = with, true
+						s, changed = with.Segment, true
 					}
 				}
 			}

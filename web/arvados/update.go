@@ -292,6 +292,11 @@ func (c *collections) create(ctx context.Context, req *Request) (any, error) {
 		op.Name, unique = "New collection", true
 	}
 	tx := collfs.Tx{Durable: true, Records: []collfs.RecordOp{op}}
+	if len(ch.segments) > 0 {
+		if err := c.compareWith(ctx, ch, collfs.NewTree()); err != nil {
+			return nil, err
+		}
+	}
 	if ch.content() {
 		first, err := c.firstChange(op.UUID, ch)
 		if err != nil {
@@ -546,6 +551,20 @@ func (c *collections) changeContent(ctx context.Context, req *Request, rec query
 		return err
 	}
 	defer coll.Release()
+	if len(ch.segments) > 0 {
+		now := rec
+		text, err := c.text(ctx, &now)
+		if err != nil {
+			return err
+		}
+		t, err := collfs.ParseManifest(text, c.conf.Blocks)
+		if err != nil {
+			return err
+		}
+		if err := c.compareWith(ctx, ch, t); err != nil {
+			return err
+		}
+	}
 	keep := rec.Preserve || ch.side.Preserve != nil && *ch.side.Preserve
 	var done collfs.Record
 	merged := false
