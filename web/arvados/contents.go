@@ -171,6 +171,9 @@ func (req *Request) filtersOf(table string, attrs, any query.Attrs) (filters []q
 	if text == nil {
 		return nil, true, nil
 	}
+	if err := checkValues(text); err != nil {
+		return nil, false, err
+	}
 	var all []json.RawMessage
 	if json.Unmarshal(text, &all) != nil {
 		return nil, false, fmt.Errorf("%w: filters must be an array", query.ErrInvalid)

@@ -89,6 +89,9 @@ func (req *Request) Query(attrs query.Attrs) (query.Query, error) {
 	q := query.Query{Distinct: req.Params.Bool("distinct")}
 	var err error
 	if text := req.Params.Text("filters"); text != nil {
+		if err := checkValues(text); err != nil {
+			return q, err
+		}
 		if q.Filters, err = query.ReadFilters(text, attrs); err != nil {
 			return q, err
 		}

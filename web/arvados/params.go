@@ -105,10 +105,41 @@ func (p Params) JSON(name string, dst any) error {
 	if text == nil {
 		return nil
 	}
+	if err := checkValues(text); err != nil {
+		return err
+	}
 	if err := json.Unmarshal(text, dst); err != nil {
 		return unprocessable("parameter %q has not the form that it should have", name)
 	}
 	return nil
+}
+
+// maxValues is how many values a JSON text may have: each takes some hundred bytes of
+// memory, however short it is. The longest texts have few, which are long.
+const maxValues = maxReplacements + 100_000
+
+// checkValues refuses a JSON text that has too many values, without decoding it.
+func checkValues(text []byte) error {
+	if len(text) < maxValues || valuesOf(text) <= maxValues {
+		return nil
+	}
+	return &Error{Status: http.StatusRequestEntityTooLarge, Text: fmt.Sprintf("the request has more than %d values", maxValues)}
+}
+
+// valuesOf is about how many values a JSON text has.
+func valuesOf(text []byte) int {
+	n, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case !quoted && (c == ',' || c == '[' || c == '{'):
+			n++
+		}
+	}
+	return n
 }
 
 // Text returns the JSON text of a parameter, nil if none was given.
@@ -203,6 +234,8 @@ func (req *Request) readBody() error {
 		return err
 	}
 	switch {
+	case kind == "application/x-www-form-urlencoded" && bytes.Count(body, []byte("&")) > maxParts:
+		return badRequest("more than %d parameters", maxParts)
 	case kind == "application/x-www-form-urlencoded":
 		form, err := url.ParseQuery(string(body))
 		if err != nil {
@@ -217,6 +250,9 @@ func (req *Request) readBody() error {
 	}
 	if kind != "" && kind != "application/json" && body[0] != '{' {
 		return &Error{Status: http.StatusUnsupportedMediaType, Text: "the body must be JSON or a form"}
+	}
+	if err := checkValues(body); err != nil {
+		return err
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(body, &fields); err != nil {

@@ -171,6 +171,9 @@ func replaceOps(t *collfs.Tree, all []replacement, at int64) ([]collfs.Op, error
 		}
 	}
 	moves := r.moves(all)
+	if err := r.checkAmount(all, moves); err != nil {
+		return nil, err
+	}
 	for _, a := range all {
 		if a.from == fromNothing && moves[a.target] == "" {
 			r.delete(a.target)
@@ -197,6 +200,60 @@ func replaceOps(t *collfs.Tree, all []replacement, at int64) ([]collfs.Op, error
 		}
 	}
 	return r.ops, nil
+}
+
+// maxPut is how many files and directories one request may put somewhere by
+// replace_files: a directory may be the source of any number of targets.
+const maxPut = 2 << 20
+
+// checkAmount refuses to make more operations than memory should be taken for.
+func (r *replacer) checkAmount(all []replacement, moves map[string]string) error {
+	type place struct {
+		t    *collfs.Tree
+		path string
+	}
+	known := make(map[place]int) // what is below them
+	left := maxPut
+	for _, a := range all {
+		if a.from == fromNothing || a.from == fromCurrent && moves[a.path] == a.target && a.target != "" {
+			continue
+		}
+		src := a.tree
+		if src == nil {
+			src = r.t
+		}
+		left--
+		n, ok := known[place{src, a.path}]
+		if !ok {
+			n = left - countDown(src, a.path, left)
+			known[place{src, a.path}] = n
+		}
+		if left -= n; left < 0 {
+			return unprocessable("replace_files: more than %d files and directories are put somewhere", maxPut)
+		}
+	}
+	return nil
+}
+
+// countDown takes the number of entries below p from left, until that is less than 0.
+func countDown(t *collfs.Tree, p string, left int) int {
+	info, err := t.Stat(p)
+	if err != nil || !info.Dir {
+		return left
+	}
+	entries, err := t.ReadDir(p)
+	if err != nil {
+		return left
+	}
+	for e := range entries {
+		if left--; left < 0 {
+			break
+		}
+		if e.Dir {
+			left = countDown(t, path.Join(p, e.Name), left)
+		}
+	}
+	return left
 }
 
 // moves finds what is only given another name: what is deleted and is the source
