@@ -160,7 +160,7 @@ func (b *Bus) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.serve(conn, func() bool {
 		user, err := b.conf.Auth(r)
-		return err == nil && user.UUID == s.user.UUID
+		return err == nil && user.UUID == s.user.UUID && user.Admin == s.user.Admin // who comes again is told by what he is now
 	})
 }
 

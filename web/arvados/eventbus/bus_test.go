@@ -252,6 +252,20 @@ func TestASessionEndsWithItsToken(t *testing.T) {
 	}
 }
 
+// An administrator may know of what nobody else can be told to have been able to read.
+func TestASessionEndsWhenItsUserIsNoAdministratorAnyMore(t *testing.T) {
+	var admin atomic.Bool
+	admin.Store(true)
+	r := newRig(t, Config{Check: time.Millisecond, Auth: func(*http.Request) (collfs.User, error) {
+		return collfs.User{UUID: ann, Admin: admin.Load()}, nil
+	}})
+	c := r.subscriber(ann, all)
+	admin.Store(false)
+	if code := c.closed(); code != websocket.StatusPolicyViolation {
+		t.Errorf("closed with %v", code)
+	}
+}
+
 func TestIdleClientsAreKeptAlive(t *testing.T) {
 	c := newRig(t, Config{Idle: time.Millisecond}).dial(ann)
 	for range 3 {
