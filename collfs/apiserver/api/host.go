@@ -46,9 +46,25 @@ func NewHost(conf Config) (*Host, error) {
 	}
 	h := &Host{conf: conf, base: base, http: conf.HTTP, limit: newLimiter()}
 	if h.http == nil {
-		h.http = &http.Client{Transport: newTransport(conf.Insecure)}
+		h.http = &http.Client{Transport: newTransport(conf.Insecure), CheckRedirect: checkRedirect}
 	}
 	return h, nil
+}
+
+// maxRedirects is how often a request may be sent somewhere else.
+const maxRedirects = 5
+
+// checkRedirect follows what is only asked for on the same server. Elsewhere, or in the
+// clear, the token is not shown, neither as one nor in the address where the request
+// comes from; and what changes something is not to be made something else on the way. The answer
+// is what the server has said.
+func checkRedirect(r *http.Request, via []*http.Request) error {
+	first := via[0]
+	asks := first.Method == http.MethodGet || first.Method == http.MethodHead
+	if !asks || r.URL.Scheme != first.URL.Scheme || r.URL.Host != first.URL.Host || len(via) > maxRedirects {
+		return http.ErrUseLastResponse
+	}
+	return nil
 }
 
 func parseHost(host string) (*url.URL, error) {
