@@ -53,6 +53,11 @@ func (n *named) ByHash(hash [16]byte, size uint32) *keepio.Block {
 }
 
 func (h *Handler) commit(w http.ResponseWriter, r call) error {
+	release, err := h.makeRoom(r)
+	if err != nil {
+		return err
+	}
+	defer release()
 	ch, err := h.readChange(r)
 	if err != nil {
 		return err

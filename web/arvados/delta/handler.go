@@ -23,6 +23,7 @@ import (
 	"strings"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/semaphore"
 
 	"keepdav/collfs"
 	wire "keepdav/collfs/apiserver/delta"
@@ -73,14 +74,18 @@ const defaultMessage = 128 << 20
 type Handler struct {
 	conf Config
 	mux  *http.ServeMux
+	room *semaphore.Weighted // bytes that longer messages may have together
 }
+
+// smallMessage is how long a message may be that needs no part of Handler.room.
+const smallMessage = 1 << 20
 
 // New returns a handler. Requests have to arrive with their whole path.
 func New(conf Config) *Handler {
 	if conf.MaxMessage == 0 {
 		conf.MaxMessage = defaultMessage
 	}
-	h := &Handler{conf: conf, mux: http.NewServeMux()}
+	h := &Handler{conf: conf, mux: http.NewServeMux(), room: semaphore.NewWeighted(2 * conf.MaxMessage)}
 	const base = prefix + "collections/{uuid}/"
 	h.mux.Handle("GET "+base+"tree", h.with(collfs.CanRead, h.tree))
 	h.mux.Handle("GET "+base+"changes", h.with(collfs.CanRead, h.changes))
@@ -270,6 +275,22 @@ func (h *Handler) revision(ctx context.Context, id collfs.UUID) int64 {
 		return 0
 	}
 	return rec.Revision
+}
+
+// makeRoom waits until there is room for the message of a request. release has to be called
+// when it is not needed any more.
+func (h *Handler) makeRoom(r call) (release func(), err error) {
+	n := r.ContentLength
+	if n < 0 || n > h.conf.MaxMessage {
+		n = h.conf.MaxMessage // as long as it may be
+	}
+	if n <= smallMessage {
+		return func() {}, nil
+	}
+	if err := h.room.Acquire(r.Context(), n); err != nil {
+		return nil, err
+	}
+	return func() { h.room.Release(n) }, nil
 }
 
 // readMessage reads the body of a request.
