@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -248,11 +249,19 @@ const (
 )
 
 func newTokenDoor(m *cluster.Machine, p *cluster.Pool, log zerolog.Logger) *tokenDoor {
-	lookup := func(ctx context.Context, token string) (collfs.User, time.Time, error) {
+	return &tokenDoor{machine: m, pool: p, tokens: auth.NewTokens(activeUser(m), tokenTTL), log: log}
+}
+
+// activeUser looks up who has a token. A user who is not active may ask the cluster who he is,
+// and nothing else: here the token is not good. What a session has of his would be shown else.
+func activeUser(m *cluster.Machine) func(ctx context.Context, token string) (collfs.User, time.Time, error) {
+	return func(ctx context.Context, token string) (collfs.User, time.Time, error) {
 		u, err := m.User(ctx, token)
+		if err == nil && !u.Active {
+			err = fmt.Errorf("user %s is not active: %w", u.UUID, fs.ErrNotExist)
+		}
 		return u, time.Time{}, err
 	}
-	return &tokenDoor{machine: m, pool: p, tokens: auth.NewTokens(lookup, tokenTTL), log: log}
 }
 
 // Enter implements web.Door.
@@ -265,14 +274,15 @@ func (d *tokenDoor) Enter(ctx context.Context, header string, addr netip.Addr) (
 		}
 		header = "Bearer " + token
 	}
-	if _, err := d.tokens.Check(ctx, header, addr); err != nil {
+	user, err := d.tokens.Check(ctx, header, addr) // what he is now: a session may be old
+	if err != nil {
 		return web.Visit{}, err
 	}
 	s, release, err := d.pool.Get(ctx, token)
 	if err != nil {
 		return web.Visit{}, err
 	}
-	return web.Visit{User: s.User, FS: s.FS(), Anonymous: anonymous, Fresh: s.Revalidate, Leave: release}, nil
+	return web.Visit{User: user, FS: s.FS(), Anonymous: anonymous, Fresh: s.Revalidate, Leave: release}, nil
 }
 
 // anonymousToken is the token of who has none, "" if the cluster has none or does not
