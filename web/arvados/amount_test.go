@@ -63,3 +63,29 @@ func TestValuesAreCountedOutsideOfStrings(t *testing.T) {
 		}
 	}
 }
+
+func TestLongDescriptionsAreRefused(t *testing.T) {
+	e := newGroupsEnv(t)
+	id := e.create("alice", "c", "")
+	project := e.project(e.users["alice"], "p")
+	for path, record := range map[string]string{"collections/" + id: "collection", "groups/" + string(project): "group"} {
+		for n, want := range map[int]int{maxDescription: http.StatusOK, maxDescription + 1: http.StatusUnprocessableEntity} {
+			body := `{"` + record + `":{"description":` + quoted(strings.Repeat("x", n)) + "}}"
+			if status, got := e.do("alice", "PATCH", path, body); status != want {
+				t.Errorf("%s with a description of %d bytes = %d %v; want %d", record, n, status, got["errors"], want)
+			}
+		}
+	}
+}
+
+func TestDeepPathsDoNotTakeMinutes(t *testing.T) {
+	e := newEnv(t)
+	id := e.create("alice", "c", "")
+	files := make(map[string]string)
+	for i := range 1000 {
+		files[fmt.Sprintf("/%d", i)+strings.Repeat("/d", 2000)] = ""
+	}
+	if status, got := e.do("alice", "PATCH", "collections/"+id, `{"replace_files":`+quoted(files)+`}`); status != http.StatusBadRequest {
+		t.Errorf("a thousand paths with 2000 directories each = %d %v", status, got["errors"])
+	}
+}

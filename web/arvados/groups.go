@@ -319,6 +319,9 @@ func (req *Request) groupChange() (ch groupChange, err error) {
 	case ch.Name != nil:
 		err = davfs.CheckRecordName(*ch.Name)
 	}
+	if err == nil && ch.Desc != nil && len(*ch.Desc) > maxDescription {
+		err = unprocessable("description is longer than %d bytes", maxDescription)
+	}
 	if err == nil && ch.Properties != nil {
 		ch.props, err = json.Marshal(ch.Properties)
 		if len(ch.props) > maxProperties {

@@ -39,10 +39,21 @@ const (
 // maxReplacements is how many entries replace_files may have.
 const maxReplacements = 1_000_000
 
+// maxSteps bounds how long it takes to look at all directories above all paths: each path counts as
+// its length times its depth. A million paths of usual length and depth are within it.
+const maxSteps = 4 << 30
+
 // readReplacements checks the parameter replace_files, sorted by target.
 func readReplacements(files map[string]string) ([]replacement, error) {
 	if len(files) > maxReplacements {
 		return nil, badRequest("replace_files: more than %d targets", maxReplacements)
+	}
+	var steps int64
+	for target, src := range files {
+		steps += int64(len(target)*strings.Count(target, "/") + len(src)*strings.Count(src, "/"))
+	}
+	if steps > maxSteps {
+		return nil, badRequest("replace_files: its paths have too many directories")
 	}
 	all := make([]replacement, 0, len(files))
 	for _, target := range slices.Sorted(maps.Keys(files)) {

@@ -117,9 +117,15 @@ func (ch *change) readText(attrs map[string]json.RawMessage, name string, dst **
 	if strings.ContainsRune(*s, 0) || name == "name" && (strings.ContainsRune(*s, '/') || *s == "." || *s == "..") {
 		return unprocessable("attribute %q has characters that it must not have", name)
 	}
+	if len(*s) > maxDescription {
+		return unprocessable("attribute %q is longer than %d bytes", name, maxDescription)
+	}
 	*dst = s
 	return nil
 }
+
+// maxDescription is how long a description may be, in bytes: lists have a thousand of them.
+const maxDescription = 512 << 10
 
 // maxProperties is how long the properties of a collection may be, in bytes.
 const maxProperties = 1 << 20
