@@ -30,6 +30,11 @@ type Catalog interface {
 	// result has the new record of each of tx.Changes. An error that matches
 	// ErrUnknownOutcome leaves open whether tx became a fact. A durable tx makes
 	// durable all that became facts before it too; it may be empty otherwise.
+	//
+	// A catalog that makes several requests of a tx cannot keep the first promise. When
+	// everything before one of the changes is a fact, and that one is stale, it returns
+	// ErrPartly and the records of the changes before. When it fails otherwise a move may
+	// have become a copy, and after ErrUnknownOutcome each change has to be looked for.
 	Commit(ctx context.Context, tx Tx) ([]Record, error)
 
 	// Watch calls notify for each event after it was called, in order, until

@@ -14,6 +14,7 @@ import (
 var (
 	ErrStale           = errors.New("collection was changed by somebody else")
 	ErrUnknownOutcome  = errors.New("it is not known whether the commit took place")
+	ErrPartly          = errors.New("only a part of it took place") // see Catalog.Commit
 	ErrReadOnly        = errors.New("collection is read-only")
 	ErrIsDir           = errors.New("is a directory")
 	ErrNotDir          = errors.New("is not a directory")

@@ -3,6 +3,7 @@ package collfs_test
 import (
 	"context"
 	"errors"
+	"os"
 	"reflect"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 type halfway struct {
 	*memcatalog.Catalog
 	armed bool
+	stale func() // not the reply is lost, but this comes between the requests
 }
 
 func (h *halfway) Commit(ctx context.Context, tx collfs.Tx) ([]collfs.Record, error) {
@@ -29,8 +31,13 @@ func (h *halfway) Commit(ctx context.Context, tx collfs.Tx) ([]collfs.Record, er
 			first.Records = append(first.Records, op)
 		}
 	}
-	if _, err := h.Catalog.Commit(ctx, first); err != nil {
+	records, err := h.Catalog.Commit(ctx, first)
+	if err != nil {
 		return nil, err
+	}
+	if h.stale != nil {
+		h.stale()
+		return records, errors.Join(collfs.ErrPartly, collfs.ErrStale)
 	}
 	return nil, collfs.ErrUnknownOutcome
 }
@@ -72,6 +79,65 @@ func TestHalfAMoveIsACopy(t *testing.T) {
 			if got := files(t, c); !reflect.DeepEqual(got, want) {
 				t.Errorf("%s: the source is %v; want %v", name, got, want)
 			}
+		}
+	}
+}
+
+// Who changes the source of a move while it takes place does not make a copy of it, and
+// loses nothing.
+func TestAMoveTakesAwayWhatItHasSeen(t *testing.T) {
+	ctx := context.Background()
+	for name, move := range map[string]func(e *env, f *collfs.FS, a, b *collfs.Collection) (*collfs.Collection, error){
+		"to another collection": func(_ *env, f *collfs.FS, a, b *collfs.Collection) (*collfs.Collection, error) {
+			_, err := f.Transfer(ctx, a, "d", b, "moved", collfs.TransferOptions{Move: true})
+			return b, err
+		},
+		"to a new collection": func(e *env, f *collfs.FS, a, _ *collfs.Collection) (*collfs.Collection, error) {
+			rec, err := f.Extract(ctx, a, "d", e.home, "new", collfs.TransferOptions{Move: true})
+			if err != nil {
+				return nil, err
+			}
+			return e.open(f, rec.UUID), nil
+		},
+	} {
+		e := newEnv(t)
+		half := &halfway{Catalog: e.catalog}
+		f := e.fs(func(c *collfs.Config) { c.Catalog = half })
+		a, b := twoCollections(t, e, f)
+		commit(t, a)
+		h, _, err := a.OpenFile("d/y", collfs.OpenOptions{Flags: os.O_RDWR})
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := e.open(e.fs(), a.UUID())
+		half.armed, half.stale = true, func() {
+			put(t, other, "d/x", "theirs")
+			put(t, other, "d/late", "late")
+			commit(t, other)
+		}
+		to, err := move(e, f, a, b)
+		if err != nil || half.armed {
+			t.Fatalf("%s: move = %v", name, err)
+		}
+		if _, err := h.WriteAt(ctx, []byte("Y"), 0); err != nil {
+			t.Error(err)
+		}
+		if err := h.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		commit(t, to)
+		for _, c := range []*collfs.Collection{a, e.open(e.fs(), a.UUID())} {
+			if got, want := files(t, c), (map[string]string{"d/": "", "d/x": "theirs", "d/late": "late", "z": "z"}); !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: the source is %v; want %v", name, got, want)
+			}
+		}
+		got := files(t, e.open(e.fs(), to.UUID()))
+		dir := ""
+		if to == b {
+			dir = "moved/"
+		}
+		if got[dir+"x"] != "x" || got[dir+"y"] != "Y" {
+			t.Errorf("%s: what was moved is %v", name, got)
 		}
 	}
 }

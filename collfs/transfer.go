@@ -472,10 +472,13 @@ func (t *transfer) try(ctx context.Context) (again bool, err error) {
 	// Who asked may go away; leaving the outcome open would cost more than going on.
 	ctx = context.WithoutCancel(ctx)
 	records, err := t.fs.cfg.Catalog.Commit(ctx, tx)
-	if !errors.Is(err, ErrUnknownOutcome) {
-		if err == nil {
-			t.accept(tx, parts, records)
-		}
+	switch {
+	case err == nil:
+		t.accept(tx, parts, records, len(parts))
+		return false, nil
+	case errors.Is(err, ErrPartly):
+		return false, t.finish(ctx, tx, parts, records)
+	case !errors.Is(err, ErrUnknownOutcome):
 		return mayRetry(err), err
 	}
 	any, all, terr := t.tookPlace(ctx, tx)
@@ -483,12 +486,29 @@ func (t *transfer) try(ctx context.Context) (again bool, err error) {
 	case terr != nil:
 		return true, errors.Join(terr, err)
 	case all:
-		t.accept(tx, parts, records)
+		t.accept(tx, parts, records, len(parts))
 		return false, t.makeDurable(ctx)
 	case any: // made again it would be in the way of itself
 		return false, errors.Join(fmt.Errorf("part of it took place, as a copy: %w: %v", keepio.ErrUnavailable, err), t.rebase(ctx))
 	}
 	return true, err
+}
+
+// finish is for a transaction of whose changes only the first, with records, became
+// facts. What they gave away is taken away like by any other change: what others have
+// made of it meanwhile stays.
+func (t *transfer) finish(ctx context.Context, tx Tx, parts []part, records []Record) error {
+	facts := len(parts) - (len(tx.Changes) - len(records))
+	if facts < 0 { // not even what was made new
+		return ErrPartly
+	}
+	t.accept(tx, parts, records, facts)
+	for _, p := range parts[facts:] {
+		if err := p.c.commitTurn(ctx, true); err != nil {
+			return fmt.Errorf("the rest of a move: %w", err)
+		}
+	}
+	return nil
 }
 
 // commitLoaded commits the present state of a collection, durably, if it is
@@ -578,8 +598,9 @@ func (t *transfer) plan(tx *Tx) ([]part, error) {
 	return parts, nil
 }
 
-// accept makes the trees what the transaction has made of the collections.
-func (t *transfer) accept(tx Tx, parts []part, records []Record) {
+// accept makes the trees what the transaction has made of the collections. Only the first
+// parts are facts already; the changes of the others are pending then.
+func (t *transfer) accept(tx Tx, parts []part, records []Record, facts int) {
 	for _, c := range t.all {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -596,7 +617,7 @@ func (t *transfer) accept(tx Tx, parts []part, records []Record) {
 			t.created = Record{UUID: tx.Changes[0].Collection, Revision: 1} // what it is called, only the catalog knows: the outcome was in doubt
 		}
 	}
-	for _, p := range parts {
+	for i, p := range parts {
 		if p.before != nil {
 			p.before()
 		}
@@ -605,6 +626,12 @@ func (t *transfer) accept(tx Tx, parts []part, records []Record) {
 		}
 		if p.then != nil {
 			p.then()
+		}
+		if i >= facts {
+			p.c.pending = append(p.c.pending, p.changes...)
+			p.c.since = cmp.Or(p.c.since, p.c.now())
+			p.c.resize()
+			continue
 		}
 		if r, ok := byID[p.c.key.id]; ok {
 			p.c.record = r

@@ -43,6 +43,8 @@ func (c *Catalog) Commit(ctx context.Context, tx collfs.Tx) ([]collfs.Record, er
 //
 // If a request fails, what was done before it on records is undone, as far as it can
 // be. A change that was made stays: a move that fails in the middle has become a copy.
+// If it is only that somebody else was faster, who asked for the move can go on with it:
+// that is collfs.ErrPartly.
 type transaction struct {
 	c     *Catalog
 	tx    collfs.Tx
@@ -86,6 +88,9 @@ func (t *transaction) run(ctx context.Context) (records []collfs.Record, err err
 		}
 	}
 	if records, err = t.steps(ctx); err != nil {
+		if errors.Is(err, collfs.ErrPartly) {
+			return records, err
+		}
 		if errors.Is(err, collfs.ErrUnknownOutcome) { // what was done before may be all that there is
 			return nil, err
 		}
@@ -142,7 +147,11 @@ func (t *transaction) steps(ctx context.Context) ([]collfs.Record, error) {
 		rec, err := t.c.commitChange(ctx, t.c.entry(t.c.realID(ch.Collection)), ch)
 		if err != nil {
 			err = t.c.wrap("collection", ch.Collection, err)
-			if i > 0 && errors.Is(err, collfs.ErrStale) { // which would have the first part made again
+			switch {
+			case i == 0 || !errors.Is(err, collfs.ErrStale):
+			case last == len(t.tx.Records):
+				return records, fmt.Errorf("%w: %w", collfs.ErrPartly, err)
+			default: // stale would have the first part made again
 				err = fmt.Errorf("part of it took place, as a copy: %w: %s", keepio.ErrUnavailable, err)
 			}
 			return nil, err
