@@ -4,4 +4,10 @@
 //
 // What must hold: everything that was acknowledged is there at the end, under its name
 // or in a conflict file, and all see the same tree.
+//
+// These variables change the tests, besides those of package target:
+//
+//	KEEPDAV_TEST_SEED    what dice begin with, which a test tells
+//	KEEPDAV_TEST_FAULTS  how many of a hundred requests are broken
+//	KEEPDAV_TEST_STEPS   how many changes each worker makes
 package cluster

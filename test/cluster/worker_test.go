@@ -410,10 +410,11 @@ func (w *worker) moveDirectory() {
 	_ = w.on.mkdir(dir)
 }
 
-// unmarked lists the files of w that don't have the attributes that they got.
+// unmarked lists the files of w that don't have the attributes that they got. Those that
+// others moved at the same time may have lost them: attributes are of a name.
 func (w *worker) unmarked(d disk, all map[string][]string) (lost []string) {
 	for _, f := range w.own {
-		if !f.marked || !f.known() {
+		if !f.marked || !f.known() || !slices.Contains(all[f.may[0]], f.path) {
 			continue
 		}
 		var seen []mark
