@@ -124,7 +124,7 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		pause := max(wait, backOff(attempt))
+		pause := max(wait, backOff(attempt, r.asks))
 		if time.Since(start)+pause > c.host.conf.Patience {
 			return err
 		}
@@ -139,9 +139,14 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 }
 
 // backOff returns how long to wait after a number of attempts: anything up to a
-// time that doubles from a second to half a minute.
-func backOff(attempt int) time.Duration {
-	most := min(30*time.Second, time.Second<<min(attempt, 10))
+// time that doubles from a second to half a minute; to a few seconds for what changes
+// nothing and costs little, for somebody waits, and the server may be back by then.
+func backOff(attempt int, asks bool) time.Duration {
+	limit := 30 * time.Second
+	if asks {
+		limit = 4 * time.Second
+	}
+	most := min(limit, time.Second<<min(attempt, 10))
 	return time.Duration(mathrand.Int64N(int64(most)) + 1)
 }
 
