@@ -22,9 +22,6 @@ const (
 	// uploadParallel is how many blocks are on their way to a store on other
 	// machines at a time: as many as a keepdav server hashes side by side.
 	uploadParallel = 8
-	// remoteWait is how long a block for such a store waits for others, to be hashed side by
-	// side, if nobody waits for it.
-	remoteWait = 300 * time.Millisecond
 )
 
 // A storer brings sealed block files into the store. Blocks for a store on this
@@ -147,14 +144,8 @@ func (st *storer) next(ctx context.Context) []*blockFile {
 // untilWorthLocked returns how long to wait, if at all, before what is in the
 // queue is stored.
 func (st *storer) untilWorthLocked(now time.Time) time.Duration {
-	if len(st.wanted) > 0 || st.hurrying {
+	if st.spool.cfg.Remote || len(st.wanted) > 0 || st.hurrying {
 		return 0
-	}
-	if st.spool.cfg.Remote {
-		if len(st.queue) >= simdFrom {
-			return 0
-		}
-		return remoteWait - now.Sub(st.oldest)
 	}
 	if wait := storeWait - now.Sub(st.oldest); wait > 0 && len(st.queue) < storeEnough {
 		return wait

@@ -253,7 +253,7 @@ func TestShortBodyIsNeverTakenForStored(t *testing.T) {
 	k := keeptest.New(t, keeptest.Options{})
 	k.Stores[0].Inject(keeptest.Fault{Early: true})
 	c = client(t, k, nil)
-	if err := pushBlock(t.Context(), t, c, data); err == nil {
+	if err := pushBlock(t.Context(), t, c, storetest.Data(9, 32<<20)); err == nil { // more than the kernel holds of a connection
 		t.Error("Push to a server that does not read what it says it stored succeeded")
 	}
 }
