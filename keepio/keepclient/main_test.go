@@ -15,7 +15,10 @@ import (
 	"keepdav/keepio/keepclient/keeptest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// A server of net/http lingers for half a second on a connection that it ends early.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 // buffer is a sink in memory.
 type buffer struct {
