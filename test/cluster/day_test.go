@@ -88,7 +88,7 @@ func (day day) run(t *testing.T) {
 		}
 		workers = append(workers, &worker{name: "a client of Arvados", on: a})
 	}
-	steps := 15
+	steps := 10
 	if target.Long() {
 		steps = 1000
 	}
@@ -168,11 +168,15 @@ func (day day) crashes(t *testing.T, s *server, one, two *mount, working *sync.W
 		close(over)
 	}()
 	defer func() { <-over }()
+	pause := 200 * time.Millisecond // at first: a short test is over soon
 	for {
 		select {
 		case <-over:
 			return n
-		case <-time.After(1500 * time.Millisecond):
+		case <-time.After(pause):
+		}
+		if n > 0 {
+			pause = 1500 * time.Millisecond
 		}
 		if day.outage {
 			s.proxy.Down(true)
