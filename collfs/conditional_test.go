@@ -192,8 +192,8 @@ func TestApplyIsAChangeOfOthersForHandles(t *testing.T) {
 	put(t, c, "g", "goes")
 	put(t, c, "m", "moves")
 	commit(t, c)
-	var notices []collfs.Notice
-	v := f.NewView(func(n collfs.Notice) { notices = append(notices, n) })
+	notices := make(chan collfs.Notice, 100) // whoever publishes next tells of them
+	v := f.NewView(func(n collfs.Notice) { notices <- n })
 	defer v.Close()
 	root := v.Root(c)
 	defer root.Forget(1)
@@ -230,12 +230,15 @@ func TestApplyIsAChangeOfOthersForHandles(t *testing.T) {
 			t.Errorf("the handle of %s reads %q, %v; want %q", name, buf, err, want)
 		}
 	}
+	want := map[string]bool{"f": true, "g": true, "m": true, "n": true}
 	told := make(map[string]bool)
-	for _, n := range notices {
-		told[n.Path] = told[n.Path] || n.In == root.Key()
-	}
-	if want := map[string]bool{"f": true, "g": true, "m": true, "n": true}; !reflect.DeepEqual(told, want) {
-		t.Errorf("notices of %v; want %v", told, want)
+	for late := time.After(10 * time.Second); !reflect.DeepEqual(told, want); {
+		select {
+		case n := <-notices:
+			told[n.Path] = told[n.Path] || n.In == root.Key()
+		case <-late:
+			t.Fatalf("notices of %v; want %v", told, want)
+		}
 	}
 	for name, h := range handles {
 		if _, err := h.WriteAt(ctx, []byte("W"), 0); err != nil {
