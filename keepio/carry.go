@@ -12,7 +12,7 @@ import (
 // more than limit bytes, it fills nothing and reports false: then Sync. Once the
 // record is durable, say so by Carried.
 func (s *Spool) Carry(blocks []*Block, extents []Extent, limit int) (bool, error) {
-	if s.cfg.NoSync {
+	if s.cfg.NoSync || s.cfg.Remote {
 		return false, nil // there is no sync to be saved
 	}
 	type filling struct {

@@ -23,7 +23,7 @@ func newFlusher(s *Spool) *flusher { return &flusher{spool: s, work: make(chan f
 // wrote notes that a stream appended n bytes to bf at off.
 func (fl *flusher) wrote(bf *blockFile, off, n uint32) {
 	from, to := off/writebackStep, (off+n)/writebackStep
-	if from == to || fl.spool.cfg.NoSync {
+	if from == to || fl.spool.cfg.NoSync || fl.spool.cfg.Remote {
 		return
 	}
 	bf.mu.Lock()

@@ -19,7 +19,8 @@ type SpoolConfig struct {
 	Store LocalStore // takes the finished blocks
 
 	// Remote says that Store keeps blocks on other machines. They are brought
-	// there as soon as they are full, several at a time, without a sync before.
+	// there as soon as they are full, several at a time, without a sync before:
+	// what is not there is not durable, but after Close.
 	Remote bool
 
 	// NextID returns an id that was never returned before, in this process or

@@ -9,8 +9,12 @@ import (
 )
 
 // Sync makes all that was frozen in blocks survive a loss of power. Concurrent
-// calls share the work. What it returned nil for stays durable.
+// calls share the work. What it returned nil for stays durable. For blocks that go to other
+// machines it does nothing: there a commit waits until they are stored.
 func (s *Spool) Sync(ctx context.Context, blocks []*Block) error {
+	if s.cfg.Remote {
+		return ctx.Err()
+	}
 	return s.syncFiles(ctx, filesOf(blocks))
 }
 
