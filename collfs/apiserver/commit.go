@@ -268,14 +268,19 @@ func (k *commit) send(ctx context.Context, params api.Params) (collfs.Record, er
 	if got.PDH != k.expect {
 		return k.compare(ctx, &got)
 	}
-	alone, err := k.wasAlone(ctx, &got)
+	return k.asExpected(ctx, &got)
+}
+
+// asExpected is for an update after which the collection has the hash that was expected.
+func (k *commit) asExpected(ctx context.Context, got *api.Collection) (collfs.Record, error) {
+	alone, err := k.wasAlone(ctx, got)
 	if err != nil {
 		k.c.conf.Log.Warn().Err(err).Str("collection", k.e.uuid).Msg("whether somebody changed the collection at the same time could not be found out")
 	}
 	if !alone {
-		return k.overtaken(ctx, &got, k.plan.next)
+		return k.overtaken(ctx, got, k.plan.next)
 	}
-	return k.accept(&got)
+	return k.accept(got)
 }
 
 // wasAlone reports whether nobody came between our look and our update. The hash does
@@ -377,7 +382,7 @@ func (k *commit) settle(ctx context.Context, lost error) (collfs.Record, error) 
 	attrs, _ := attributesOf(got.Properties)
 	switch {
 	case got.PDH == k.expect && attrs == k.attrs:
-		return k.accept(got)
+		return k.asExpected(ctx, got)
 	case got.PDH == k.base.pdh && attrs == k.base.attrs:
 		// It did not take place, or not yet. Who tries again finds out.
 		return collfs.Record{}, errors.Join(keepio.ErrUnavailable, lost)

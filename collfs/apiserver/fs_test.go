@@ -273,19 +273,29 @@ func TestWhatComesBetweenLookAndUpdateIsKept(t *testing.T) {
 }
 
 func TestWhatOursReplacedUnseenIsKept(t *testing.T) {
-	for _, marked := range []bool{false, true} { // by an update of ours
+	for _, c := range []struct {
+		marked bool // by an update of ours
+		lost   bool // the reply of the update
+	}{{false, false}, {true, false}, {true, true}} {
 		e, k := newEnv(t, apitest.Options{NoWebsocket: true}), new(keep)
 		id := e.create("c")
-		c := e.open(e.node(k), id)
-		if marked {
-			put(t, c, "g", "1")
+		opened := e.open(e.node(k), id)
+		if c.marked {
+			put(t, opened, "g", "1")
 		}
 		f := e.foreign(id)
 		f.load()
-		e.between(func() { f.save(func(root *apitest.Node) { root.Kids["f"] = block(1) }) })
-		put(t, c, "f", "ours")
-		eventually(t, "theirs as a conflict", func() bool {
-			return slices.ContainsFunc(names(c), func(s string) bool { return strings.HasPrefix(s, "f~") })
+		var done atomic.Bool
+		e.server.SetHook(func(r *http.Request, _ []byte) apitest.Fault {
+			if r.Method != http.MethodPatch || !strings.Contains(r.URL.Path, "/collections/") || !done.CompareAndSwap(false, true) {
+				return apitest.Fault{}
+			}
+			f.save(func(root *apitest.Node) { root.Kids["f"] = block(1) })
+			return apitest.Fault{Lose: c.lost}
+		})
+		put(t, opened, "f", "ours")
+		eventually(t, fmt.Sprintf("theirs as a conflict, %+v", c), func() bool {
+			return slices.ContainsFunc(names(opened), func(s string) bool { return strings.HasPrefix(s, "f~") })
 		})
 	}
 }
