@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"slices"
 
 	"keepdav/collfs"
 	"keepdav/collfs/apiserver/api"
@@ -388,7 +389,41 @@ func (k *commit) settle(ctx context.Context, lost error) (collfs.Record, error) 
 		return collfs.Record{}, errors.Join(keepio.ErrUnavailable, lost)
 	}
 	k.c.saw(got)
+	if err := k.lookBack(ctx, got); err != nil {
+		k.c.conf.Log.Warn().Err(err).Str("collection", k.e.uuid).Msg("what somebody changed at the same time could not be looked for: it is in the versions of the collection")
+	}
 	return collfs.Record{}, errors.Join(collfs.ErrStale, lost)
+}
+
+// lookBack looks whether an update whose reply was lost took place before the collection
+// became what got is, and brings back what it destroyed unseen.
+func (k *commit) lookBack(ctx context.Context, got *api.Collection) error {
+	if !k.lim.versioning || got.Version == k.now.Version {
+		return nil
+	}
+	var page struct {
+		Items []api.Collection `json:"items"`
+	}
+	err := k.c.api.Get(ctx, "collections", api.Params{
+		"filters": []api.Filter{{"current_version_uuid", "=", k.e.uuid}, {"version", ">", k.now.Version}}, "order": "version asc",
+		"include_old_versions": true, "select": []string{"uuid", "version", "portable_data_hash"}, "limit": maxSteps, "count": "none",
+	}, &page)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(page.Items, func(c api.Collection) bool { return c.PDH == k.expect })
+	if i < 0 {
+		return nil
+	}
+	now, err := k.c.plainTree(ctx, got.PDH)
+	if err != nil {
+		return err
+	}
+	files, err := k.overwritten(ctx, &page.Items[i], now)
+	if err != nil {
+		return err
+	}
+	return k.c.restore(ctx, k.e, now, files)
 }
 
 // compare is for an update after which the collection has another hash than

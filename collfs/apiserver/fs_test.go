@@ -276,7 +276,8 @@ func TestWhatOursReplacedUnseenIsKept(t *testing.T) {
 	for _, c := range []struct {
 		marked bool // by an update of ours
 		lost   bool // the reply of the update
-	}{{false, false}, {true, false}, {true, true}} {
+		again  bool // and somebody changes something else before we look what has become of it
+	}{{}, {marked: true}, {marked: true, lost: true}, {marked: true, lost: true, again: true}} {
 		e, k := newEnv(t, apitest.Options{NoWebsocket: true}), new(keep)
 		id := e.create("c")
 		opened := e.open(e.node(k), id)
@@ -285,12 +286,17 @@ func TestWhatOursReplacedUnseenIsKept(t *testing.T) {
 		}
 		f := e.foreign(id)
 		f.load()
-		var done atomic.Bool
+		var done, over atomic.Bool
 		e.server.SetHook(func(r *http.Request, _ []byte) apitest.Fault {
+			if c.again && over.CompareAndSwap(true, false) {
+				f.load()
+				f.save(func(root *apitest.Node) { root.Kids["h"] = block(2) })
+			}
 			if r.Method != http.MethodPatch || !strings.Contains(r.URL.Path, "/collections/") || !done.CompareAndSwap(false, true) {
 				return apitest.Fault{}
 			}
 			f.save(func(root *apitest.Node) { root.Kids["f"] = block(1) })
+			over.Store(true)
 			return apitest.Fault{Lose: c.lost}
 		})
 		put(t, opened, "f", "ours")
